@@ -1,0 +1,59 @@
+# Every target prepares what it needs: on a machine with python3 >= 3.11, make and git nothing comes first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+SETUP  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak check bench format lint types imports lock protos clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  Every target passes on ARGS, as in: make demo ARGS="--claims 50 --size 1Gi --grow 2Gi"'
+
+setup: $(SETUP) ## Create .venv with everything, from the lock file with hashes
+
+$(SETUP): requirements-dev.lock pyproject.toml tools/make_venv.sh
+	@PYTHON="$(PYTHON)" sh tools/make_venv.sh "$(VENV)"
+	@touch $@
+
+demo: $(SETUP) ## Grow a real filesystem below a claim from 300Gi to 400Gi to 500Gi
+	@sh tools/ensure_mkfs.sh $(ARGS)
+	@$(BIN)/resizer demo $(ARGS)
+
+test: $(SETUP) ## Run the tests (below 5 minutes)
+	@$(BIN)/pytest -m 'not soak' $(ARGS)
+
+soak: $(SETUP) ## Run the long tests (below 10 minutes)
+	@$(BIN)/pytest -m soak --timeout 600 $(ARGS)
+
+check: $(SETUP) ## Format, lint, types, imports and tests, as CI does
+	@$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory lint types imports test
+
+lint: $(SETUP) ## ruff, every rule
+	@$(BIN)/ruff check . $(ARGS)
+
+types: $(SETUP) ## mypy, strict
+	@$(BIN)/mypy $(ARGS)
+
+imports: $(SETUP) ## The import rules of docs/architecture.md
+	@$(BIN)/lint-imports $(ARGS)
+
+format: $(SETUP) ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(SETUP) ## Measure; prints a table and writes JSON
+	@$(BIN)/python -m bench $(ARGS)
+
+protos: $(SETUP) ## Generate src/resizer/rpc/pb from src/resizer/rpc/proto
+	@$(BIN)/python tools/generate_stubs.py
+
+lock: $(SETUP) ## Lock the dependencies again, with hashes (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev --extra report pyproject.toml -o requirements-dev.lock
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
