@@ -1,0 +1,1 @@
+"""Stubs that `make protos` generates from ../proto; never edited by hand."""
