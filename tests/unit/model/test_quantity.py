@@ -14,8 +14,7 @@ from resizer.model.quantity import (
 )
 
 RECORDED = [
-    json.loads(line)
-    for line in (Path(__file__).parents[2] / "data" / "quantities.jsonl").read_text().splitlines()
+    json.loads(line) for line in (Path(__file__).parents[2] / "data" / "quantities.jsonl").read_text().splitlines()
 ]
 READABLE = [case for case in RECORDED if "error" not in case]
 REFUSED = [case["text"] for case in RECORDED if "error" in case]
