@@ -7,9 +7,10 @@ carry their own deadline. The others are plain functions that never block.
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
-from msgspec import Struct
-
+from resizer.model.driver import DriverFacts, Expansion
 from resizer.model.objects import Attachment, Claim, Pod, Volume
+
+__all__ = ["DriverFacts", "Expansion"]
 
 JsonObject = dict[str, Any]
 EventType = Literal["Normal", "Warning"]
@@ -103,26 +104,6 @@ class AttachmentSource(Protocol):
 
     def attachments_of(self, volume_name: str) -> list[Attachment] | None:
         """Attachments of this volume; None while the first list has not been processed."""
-
-
-class DriverFacts(Struct, frozen=True):
-    """What a driver said of itself, asked once per connection (CSI spec: GetPluginInfo and the capability calls)."""
-
-    name: str
-    version: str = ""
-    protocol: str = "v1"
-    controller_expansion: bool = True
-    node_expansion: bool = True
-    single_node_multi_writer: bool = False
-    online_expansion: bool = True
-    modify_volume: bool = False
-
-
-class Expansion(Struct, frozen=True):
-    """A driver's success: the size it says the volume has, and whether the node must act."""
-
-    capacity_bytes: int
-    node_expansion_required: bool
 
 
 class ExpandableVolumePlugin(Protocol):
