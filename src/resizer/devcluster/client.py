@@ -25,6 +25,87 @@ import aiohttp
 import msgspec
 import yaml
 
+from resizer.devcluster.endpoint import (
+    ATTACHMENTS,
+    ATTRIBUTES_CLASSES,
+    CLAIMS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    CSI_DRIVERS,
+    CSI_NODES,
+    EVENTS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    QUOTAS,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    STATEFUL_SETS,
+    STORAGE_CLASSES,
+    VOLUMES,
+    Endpoint,
+)
+from resizer.devcluster.refusal import (
+    ApiClientError,
+    BadRequestError,
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidError,
+    NotFoundError,
+    ServerError,
+    StatusError,
+    TooManyRequestsError,
+    UnauthorizedError,
+    UnreachableError,
+    refusal,
+)
+
+__all__ = [
+    "ATTACHMENTS",
+    "ATTRIBUTES_CLASSES",
+    "CLAIMS",
+    "CLUSTER_ROLES",
+    "CLUSTER_ROLE_BINDINGS",
+    "CONFIG_MAPS",
+    "CSI_DRIVERS",
+    "CSI_NODES",
+    "EVENTS",
+    "LEASES",
+    "NAMESPACES",
+    "NODES",
+    "PODS",
+    "QUOTAS",
+    "ROLES",
+    "ROLE_BINDINGS",
+    "SECRETS",
+    "SERVICE_ACCOUNTS",
+    "STATEFUL_SETS",
+    "STORAGE_CLASSES",
+    "VOLUMES",
+    "ApiClientError",
+    "BadRequestError",
+    "Client",
+    "ConflictError",
+    "Document",
+    "Endpoint",
+    "ForbiddenError",
+    "GoneError",
+    "InvalidError",
+    "Listing",
+    "NotFoundError",
+    "ServerError",
+    "StatusError",
+    "TooManyRequestsError",
+    "UnauthorizedError",
+    "UnreachableError",
+    "WatchEvent",
+]
+
 Document = dict[str, Any]
 PatchKind = Literal["merge", "strategic", "json"]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -36,115 +117,6 @@ _PATCH_TYPES: dict[PatchKind, str] = {
 }
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a resource lives in the API."""
-
-    group: str
-    version: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Build the path of a collection, an object or a subresource."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        parts = [root]
-        if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        return "/".join([*parts, self.plural, *filter(None, (name, subresource))])
-
-
-_STORAGE, _RBAC = "storage.k8s.io", "rbac.authorization.k8s.io"
-
-NAMESPACES = Endpoint("", "v1", "namespaces", namespaced=False)
-CLAIMS = Endpoint("", "v1", "persistentvolumeclaims")
-VOLUMES = Endpoint("", "v1", "persistentvolumes", namespaced=False)
-PODS = Endpoint("", "v1", "pods")
-NODES = Endpoint("", "v1", "nodes", namespaced=False)
-EVENTS = Endpoint("", "v1", "events")
-SECRETS = Endpoint("", "v1", "secrets")
-CONFIG_MAPS = Endpoint("", "v1", "configmaps")
-SERVICE_ACCOUNTS = Endpoint("", "v1", "serviceaccounts")
-QUOTAS = Endpoint("", "v1", "resourcequotas")
-STATEFUL_SETS = Endpoint("apps", "v1", "statefulsets")
-LEASES = Endpoint("coordination.k8s.io", "v1", "leases")
-STORAGE_CLASSES = Endpoint(_STORAGE, "v1", "storageclasses", namespaced=False)
-CSI_DRIVERS = Endpoint(_STORAGE, "v1", "csidrivers", namespaced=False)
-CSI_NODES = Endpoint(_STORAGE, "v1", "csinodes", namespaced=False)
-ATTACHMENTS = Endpoint(_STORAGE, "v1", "volumeattachments", namespaced=False)
-ATTRIBUTES_CLASSES = Endpoint(_STORAGE, "v1", "volumeattributesclasses", namespaced=False)
-CLUSTER_ROLES = Endpoint(_RBAC, "v1", "clusterroles", namespaced=False)
-CLUSTER_ROLE_BINDINGS = Endpoint(_RBAC, "v1", "clusterrolebindings", namespaced=False)
-ROLES = Endpoint(_RBAC, "v1", "roles")
-ROLE_BINDINGS = Endpoint(_RBAC, "v1", "rolebindings")
-
-
-class ApiClientError(Exception):
-    """A call that did not do what it was for."""
-
-
-class UnreachableError(ApiClientError):
-    """No answer: the server is away, the connection broke, or the deadline passed. The outcome is unknown."""
-
-
-class StatusError(ApiClientError):
-    """The server refused. `status` is the HTTP status, `reason` the API's own word for it."""
-
-    def __init__(self, status: int, reason: str, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-
-class BadRequestError(StatusError):
-    """400, 405, 406, 415 and other 4xx without a class of their own."""
-
-
-class UnauthorizedError(StatusError):
-    """401."""
-
-
-class ForbiddenError(StatusError):
-    """403."""
-
-
-class NotFoundError(StatusError):
-    """404."""
-
-
-class ConflictError(StatusError):
-    """409: another version, or the name is taken (reason AlreadyExists)."""
-
-
-class GoneError(StatusError):
-    """410: the version is no longer in the server's history."""
-
-
-class InvalidError(StatusError):
-    """422."""
-
-
-class TooManyRequestsError(StatusError):
-    """429."""
-
-
-class ServerError(StatusError):
-    """5xx."""
-
-
-_CLASSES: dict[int, type[StatusError]] = {
-    401: UnauthorizedError,
-    403: ForbiddenError,
-    404: NotFoundError,
-    409: ConflictError,
-    410: GoneError,
-    422: InvalidError,
-    429: TooManyRequestsError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +267,9 @@ class Client:
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"{method} {path}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{method} {path}: {str(error) or type(error).__name__}") from error
         if response.status >= 400:
-            raise _refusal(response.status, raw, response.headers.get("Retry-After"))
+            raise refusal(response.status, raw, response.headers.get("Retry-After"))
         return _document(raw)
 
     async def watch(
@@ -330,7 +302,7 @@ class Client:
                 async for line in self._stream(endpoint.path(namespace), {**query, "resourceVersion": version}, idle_s):
                     kind, doc, delay_s = line["type"], line["object"], 0.0
                     if kind == "ERROR":
-                        raise _refusal(int(doc.get("code", 500)), _encode(doc), None)
+                        raise refusal(int(doc.get("code", 500)), _encode(doc), None)
                     version = doc["metadata"]["resourceVersion"]
                     if kind != "BOOKMARK":
                         yield _noted(known, kind, doc)
@@ -347,7 +319,7 @@ class Client:
         try:
             async with self._session.get(self._url + path, params=params, timeout=timeout) as response:
                 if response.status >= 400:
-                    raise _refusal(response.status, await response.read(), response.headers.get("Retry-After"))
+                    raise refusal(response.status, await response.read(), response.headers.get("Retry-After"))
                 rest = b""
                 async for chunk in response.content.iter_any():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -355,7 +327,7 @@ class Client:
                         if line:
                             yield _document(line)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"watch of {path}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"watch of {path}: {str(error) or type(error).__name__}") from error
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -378,16 +350,6 @@ def _document(raw: bytes) -> Document:
     except msgspec.DecodeError as error:
         raise UnreachableError(f"the server sent no JSON object: {error}") from error
     return found
-
-
-def _refusal(status: int, raw: bytes, retry_after: str | None) -> StatusError:
-    try:
-        doc = _decode(raw, type=dict[str, Any])
-    except msgspec.DecodeError:
-        doc = {"message": raw.decode(errors="replace").strip()}
-    family = _CLASSES.get(status, ServerError if status >= 500 else BadRequestError)
-    wait_s = float(retry_after) if retry_after and retry_after.isdigit() else None
-    return family(status, str(doc.get("reason", "")), str(doc.get("message", "")), retry_after_s=wait_s)
 
 
 def _uid(doc: Document) -> str:

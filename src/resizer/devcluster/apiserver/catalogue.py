@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resizer.devcluster.apiserver import column
 from resizer.devcluster.apiserver.kinds.claim import ClaimRules
 from resizer.devcluster.apiserver.kinds.plain import (
     AttachmentRules,
@@ -114,6 +115,7 @@ RESOURCES: tuple[Resource, ...] = (
         returns_deleted=True,
         selectable={"status.phase": "status.phase"},
         rules=NamespaceRules(),
+        columns=column.NAMESPACE,
     ),
     _core(
         "PersistentVolumeClaim",
@@ -124,6 +126,7 @@ RESOURCES: tuple[Resource, ...] = (
         bookmark={"spec": {"resources": {}}, "status": {}},
         returns_deleted=True,
         rules=ClaimRules(),
+        columns=column.CLAIM,
     ),
     _core(
         "PersistentVolume",
@@ -135,6 +138,7 @@ RESOURCES: tuple[Resource, ...] = (
         bookmark={"spec": {}, "status": {}},
         returns_deleted=True,
         rules=VolumeRules(),
+        columns=column.VOLUME,
     ),
     _core(
         "Pod",
@@ -148,6 +152,7 @@ RESOURCES: tuple[Resource, ...] = (
         selectable=_POD_FIELDS,
         bookmark={"spec": {"containers": None}, "status": {}},
         rules=PodRules(),
+        columns=column.POD,
     ),
     _core(
         "Node",
@@ -157,16 +162,26 @@ RESOURCES: tuple[Resource, ...] = (
         subresources=_STATUS,
         selectable={"spec.unschedulable": "spec.unschedulable"},
         rules=NodeRules(),
+        columns=column.NODE,
     ),
-    _core("Event", "events", "ev", fields=_EVENT_TOP, selectable=_EVENT_FIELDS, rules=EventRules()),
+    _core(
+        "Event", "events", "ev", fields=_EVENT_TOP, selectable=_EVENT_FIELDS, rules=EventRules(), columns=column.EVENT
+    ),
     _core(
         "Secret",
         "secrets",
         fields=frozenset({"data", "stringData", "type", "immutable"}),
         selectable={"type": "type"},
         rules=SecretRules(),
+        columns=column.SECRET,
     ),
-    _core("ConfigMap", "configmaps", "cm", fields=frozenset({"data", "binaryData", "immutable"})),
+    _core(
+        "ConfigMap",
+        "configmaps",
+        "cm",
+        fields=frozenset({"data", "binaryData", "immutable"}),
+        columns=column.CONFIG_MAP,
+    ),
     _core("Service", "services", "svc", categories=("all",), subresources=_STATUS),
     _core(
         "ServiceAccount",
@@ -174,8 +189,9 @@ RESOURCES: tuple[Resource, ...] = (
         "sa",
         subresources=("token",),
         fields=frozenset({"secrets", "imagePullSecrets", "automountServiceAccountToken"}),
+        columns=column.SERVICE_ACCOUNT,
     ),
-    _core("ResourceQuota", "resourcequotas", "quota", subresources=_STATUS, rules=QuotaRules()),
+    _core("ResourceQuota", "resourcequotas", "quota", subresources=_STATUS, rules=QuotaRules(), columns=column.QUOTA),
     _resource(
         "apps",
         "StatefulSet",
@@ -186,8 +202,18 @@ RESOURCES: tuple[Resource, ...] = (
         subresources=_STATUS,
         generation=True,
         rules=StatefulSetRules(),
+        columns=column.STATEFUL_SET,
     ),
-    _resource("events.k8s.io", "Event", "events", "ev", namespaced=True, fields=_NEW_EVENT_TOP, stored_as="events"),
+    _resource(
+        "events.k8s.io",
+        "Event",
+        "events",
+        "ev",
+        namespaced=True,
+        fields=_NEW_EVENT_TOP,
+        stored_as="events",
+        columns=column.EVENT,
+    ),
     _resource(
         "coordination.k8s.io",
         "Lease",
@@ -197,6 +223,7 @@ RESOURCES: tuple[Resource, ...] = (
         fields=frozenset({"spec"}),
         needs_version=True,
         rules=LeaseRules(),
+        columns=column.LEASE,
     ),
     _storage(
         "StorageClass",
@@ -214,16 +241,23 @@ RESOURCES: tuple[Resource, ...] = (
             }
         ),
         rules=StorageClassRules(),
+        columns=column.STORAGE_CLASS,
     ),
-    _storage("CSIDriver", "csidrivers", fields=frozenset({"spec"}), rules=CsiDriverRules()),
-    _storage("CSINode", "csinodes", fields=frozenset({"spec"})),
+    _storage("CSIDriver", "csidrivers", fields=frozenset({"spec"}), rules=CsiDriverRules(), columns=column.CSI_DRIVER),
+    _storage("CSINode", "csinodes", fields=frozenset({"spec"}), columns=column.CSI_NODE),
     _storage(
         "CSIStorageCapacity",
         "csistoragecapacities",
         namespaced=True,
         fields=frozenset({"nodeTopology", "storageClassName", "capacity", "maximumVolumeSize"}),
     ),
-    _storage("VolumeAttachment", "volumeattachments", subresources=_STATUS, rules=AttachmentRules()),
+    _storage(
+        "VolumeAttachment",
+        "volumeattachments",
+        subresources=_STATUS,
+        rules=AttachmentRules(),
+        columns=column.ATTACHMENT,
+    ),
     _storage(
         "VolumeAttributesClass",
         "volumeattributesclasses",
@@ -231,13 +265,26 @@ RESOURCES: tuple[Resource, ...] = (
         fields=frozenset({"driverName", "parameters"}),
         finalizer="kubernetes.io/vac-protection",
         rules=AttributesClassRules(),
+        columns=column.ATTRIBUTES_CLASS,
     ),
-    _rights("ClusterRole", "clusterroles", namespaced=False, top="rules aggregationRule"),
+    _rights("ClusterRole", "clusterroles", namespaced=False, top="rules aggregationRule", columns=column.ROLE),
     _rights(
-        "ClusterRoleBinding", "clusterrolebindings", namespaced=False, top="roleRef subjects", rules=BindingRules()
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+        namespaced=False,
+        top="roleRef subjects",
+        rules=BindingRules(),
+        columns=column.BINDING,
     ),
-    _rights("Role", "roles", namespaced=True, top="rules"),
-    _rights("RoleBinding", "rolebindings", namespaced=True, top="roleRef subjects", rules=BindingRules()),
+    _rights("Role", "roles", namespaced=True, top="rules", columns=column.ROLE),
+    _rights(
+        "RoleBinding",
+        "rolebindings",
+        namespaced=True,
+        top="roleRef subjects",
+        rules=BindingRules(),
+        columns=column.BINDING,
+    ),
     _resource(
         "admissionregistration.k8s.io",
         "ValidatingAdmissionPolicy",

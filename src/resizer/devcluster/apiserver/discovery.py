@@ -40,20 +40,23 @@ class Discovery:
 
     def answer(self, path: str) -> Document | None:
         """Return the document at a path, or None if there is none."""
-        parts = [part for part in path.split("/") if part]
-        if parts == ["version"]:
-            return VERSION
-        if parts == ["api"]:
-            return self._legacy()
-        if parts == ["apis"]:
-            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(g) for g in self._groups()]}
-        if parts == ["api", "v1"]:
-            return self._resources("", "v1")
-        if len(parts) == 2 and parts[0] == "apis" and parts[1] in self._groups():
-            return {"kind": "APIGroup", "apiVersion": "v1", **self._group(parts[1])}
-        if len(parts) == 3 and parts[0] == "apis" and (parts[1], parts[2]) in self._catalogue.versions:
-            return self._resources(parts[1], parts[2])
-        return None
+        match [part for part in path.split("/") if part]:
+            case ["version"]:
+                found: Document | None = VERSION
+            case ["api"]:
+                found = self._legacy()
+            case ["apis"]:
+                groups = [self._group(group) for group in self._groups()]
+                found = {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["api", "v1"]:
+                found = self._resources("", "v1")
+            case ["apis", group] if group in self._groups():
+                found = {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
+            case ["apis", group, version] if (group, version) in self._catalogue.versions:
+                found = self._resources(group, version)
+            case _:
+                found = None
+        return found
 
     def _groups(self) -> list[str]:
         return sorted({group for group, _ in self._catalogue.versions if group})

@@ -7,8 +7,7 @@ between is one synchronous call into `handler`.
 from __future__ import annotations
 
 import asyncio
-import datetime
-import random
+import datetime as dt
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -20,31 +19,21 @@ from resizer.devcluster.apiserver.catalogue import Catalogue
 from resizer.devcluster.apiserver.discovery import Discovery
 from resizer.devcluster.apiserver.failure import ApiError
 from resizer.devcluster.apiserver.faults import AFTER, BEFORE, ActiveFault, Faults, shift_lease_times
-from resizer.devcluster.apiserver.handler import Answer, Call, Handler, selection_of
+from resizer.devcluster.apiserver.handler import Answer, Call, Handler
 from resizer.devcluster.apiserver.identity import Tokens, User, impersonated
-from resizer.devcluster.apiserver.present import Presenter, negotiate
 from resizer.devcluster.apiserver.rbac import Authorizer
 from resizer.devcluster.apiserver.request import (
     Attributes,
     PageNotFoundError,
     find_resource,
     parse_path,
-    revision_of_watch,
 )
 from resizer.devcluster.apiserver.resource import Resource
 from resizer.devcluster.apiserver.review import REVIEW_GROUPS
-from resizer.devcluster.apiserver.store import CompactedError, Store, encode
-from resizer.devcluster.apiserver.watch import Feed, Watch, error_event
+from resizer.devcluster.apiserver.store import Store, encode
+from resizer.devcluster.apiserver.stream import Limits, Streams
 
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the edge allows itself."""
-
-    bookmark_every_s: float
-    watch_timeout_s: tuple[float, float] = (1800.0, 3600.0)
 
 
 @dataclass(slots=True)
@@ -79,27 +68,13 @@ class Edge:
     ) -> None:
         self.discovery = Discovery(catalogue, address="")
         self._catalogue = catalogue
-        self._store = store
         self._handler = handler
         self._authorizer = authorizer
         self._tokens = tokens
         self._faults = faults
         self._audit = audit
         self._admin = Admin(faults, audit, store)
-        self._limits = limits
-        self._watches: set[Watch] = set()
-
-    @property
-    def open_watches(self) -> int:
-        """How many watches are open."""
-        return len(self._watches)
-
-    def end_watches(self) -> None:
-        """Close every open watch in good order."""
-        for watch in self._watches:
-            watch.end()
-
-    close = end_watches
+        self.streams = Streams(store, faults, limits=limits)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
@@ -117,8 +92,8 @@ class Edge:
             response = web.Response(status=404, text="404 page not found\n")
         except web.HTTPRequestEntityTooLarge:
             status = 413
-            error = ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", details={})
-            response = _respond(Answer(413, encode(error.status())))
+            refused = ApiError(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", details={})
+            response = _respond(Answer(413, encode(refused.status())))
         except _ResetError:
             response = web.Response(status=500)
         finally:
@@ -144,7 +119,8 @@ class Edge:
             data,
         )
         if exchange.asked.verb == "watch" and exchange.asked.group not in REVIEW_GROUPS:
-            return await self._serve_watch(exchange, call)
+            resource = find_resource(exchange.asked, self._catalogue)
+            return await self.streams.serve(request, call, resource, agent=exchange.agent)
         answer = self._handler.answer(call)
         return await self._strike_after(exchange, answer)
 
@@ -240,68 +216,12 @@ class Edge:
         _reset(exchange.request, graceful=struck.fault.kind == "cut")
         raise _ResetError
 
-    async def _serve_watch(self, exchange: _Exchange, call: Call) -> web.StreamResponse:
-        """Open a watch and serve it to its end."""
-        resource = find_resource(exchange.asked, self._catalogue)
-        form = negotiate(call.accept)
-        presenter = Presenter(resource, form, include=call.query.get("includeObject", "Metadata"))
-        feed, first = self._open_feed(call, resource, presenter)
-        response = web.StreamResponse(headers={"Content-Type": form.content_type, "Cache-Control": "no-cache, private"})
-        response.enable_chunked_encoding()
-        await response.prepare(exchange.request)
-        if feed is None:
-            await response.write(error_event())
-            return response
-        bookmarks = call.query.get("allowWatchBookmarks") in {"1", "true"}
-        watch = Watch(
-            feed,
-            presenter,
-            write=response.write,
-            strike=lambda stage: self._faults.strike(stage, exchange.asked, exchange.user.name, exchange.agent),
-            revision=lambda: self._store.revision,
-            bookmark_every_s=self._limits.bookmark_every_s if bookmarks else None,
-        )
-        asked_s = float(call.query.get("timeoutSeconds") or 0)
-        timeout_s = asked_s or random.uniform(*self._limits.watch_timeout_s)  # noqa: S311 - spreads reconnects
-        listeners = (self._store.collection(resource).listeners, self._faults.listeners)
-        self._watches.add(watch)
-        for audience in listeners:
-            audience.add(watch.wake)
-        try:
-            await watch.run(first, timeout_s=timeout_s)
-        except (ConnectionResetError, ConnectionAbortedError):
-            pass  # The client has gone: nobody to tell.
-        finally:
-            self._watches.discard(watch)
-            for audience in listeners:
-                audience.discard(watch.wake)
-        return response
-
-    def _open_feed(self, call: Call, resource: Resource, presenter: Presenter) -> tuple[Feed | None, list[bytes]]:
-        """Find where a watch begins; no feed means that its version is too old."""
-        collection, selection = self._store.collection(resource), selection_of(call, resource)
-        revision = revision_of_watch(call.query.get("resourceVersion", ""))
-        initial = call.query.get("sendInitialEvents")
-        match = call.query.get("resourceVersionMatch", "")
-        _check_watch_options(initial, match, call.query.get("allowWatchBookmarks") in {"1", "true"})
-        if initial == "true" or revision == 0:
-            feed = Feed(collection, selection, presenter, position=collection.end)
-            first = feed.present() if initial != "false" else []
-            if initial == "true":
-                first.append(presenter.bookmark(self._store.revision, ends_initial=True))
-            return feed, first
-        try:
-            feed = Feed.since(collection, selection, presenter, revision)
-            return feed, feed.take()
-        except CompactedError:
-            return None, []
-
     def _record(self, exchange: _Exchange, status: int) -> None:
         asked = exchange.asked
         self._audit.add(
             AuditRecord(
                 at_s=asyncio.get_running_loop().time(),
-                time=datetime.datetime.now(datetime.UTC).isoformat(),
+                time=dt.datetime.now(dt.UTC).isoformat(),
                 user=exchange.user.name,
                 verb=asked.verb,
                 group=asked.group,
@@ -314,21 +234,6 @@ class Edge:
                 fault=exchange.fault,
             )
         )
-
-
-def _check_watch_options(initial: str | None, match: str, bookmarks: bool) -> None:  # noqa: FBT001
-    field, text = "", ""
-    if initial is None:
-        if match:
-            field = "resourceVersionMatch"
-            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-    elif match != "NotOlderThan":
-        field = "resourceVersionMatch"
-        text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-    elif initial == "true" and not bookmarks:
-        field, text = "allowWatchBookmarks", "sendInitialEvents requires allowWatchBookmarks"
-    if field:
-        raise failure.invalid_options([failure.Cause.forbidden(field, text)])
 
 
 def _refusal(struck: ActiveFault) -> ApiError:

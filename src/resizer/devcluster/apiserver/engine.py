@@ -7,7 +7,7 @@ interleave. What comes in is a target and a decoded body; what goes out is the o
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import secrets
 import uuid
 from collections.abc import Callable
@@ -68,15 +68,15 @@ class Written:
     uid: str = ""
 
 
-def timestamp(moment: datetime.datetime) -> str:
+def timestamp(moment: dt.datetime) -> str:
     """Write a time as Kubernetes does, in whole seconds."""
-    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Engine:
     """Applies requests to one store. `now` gives the time for timestamps."""
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime.datetime]) -> None:
+    def __init__(self, store: Store, *, now: Callable[[], dt.datetime]) -> None:
         self.store = store
         self._now = now
         self._admission = Admission(store)
@@ -154,7 +154,7 @@ class Engine:
             return Written(old.raw, gone=not held, uid=old.uid)
         collection = self.store.collection(target.resource)
         if held:
-            moment = self._now() + datetime.timedelta(seconds=grace_s)
+            moment = self._now() + dt.timedelta(seconds=grace_s)
             meta.setdefault("deletionTimestamp", timestamp(moment))
             meta["deletionGracePeriodSeconds"] = grace_s
             self._admission.mark(target.resource, doc)

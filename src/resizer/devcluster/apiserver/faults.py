@@ -18,7 +18,7 @@ twice), `reorder` (neighbours swapped), `end` (closed by the server).
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -178,6 +178,6 @@ def shift_lease_times(data: bytes, by_s: float) -> bytes:
     spec = doc.get("spec") if isinstance(doc, dict) else None
     for name in ("acquireTime", "renewTime"):
         if isinstance(spec, dict) and isinstance(spec.get(name), str):
-            moment = datetime.datetime.fromisoformat(spec[name]) + datetime.timedelta(seconds=by_s)
+            moment = dt.datetime.fromisoformat(spec[name]) + dt.timedelta(seconds=by_s)
             spec[name] = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return msgspec.json.encode(doc)

@@ -132,13 +132,13 @@ class Handler:
             body = event.to_core(body)
             target = self._stored(target)
         written = self._engine.create(target, body, _write_options(call))
-        return self._written(call, target, written)
+        return self._written(call, written)
 
     def _update(self, call: Call, target: Target) -> Answer:
         body = _object_body(call, target.resource)
         if target.resource.stored_as:
             body, target = event.to_core(body), self._stored(target)
-        return self._written(call, target, self._engine.update(target, body, _write_options(call)))
+        return self._written(call, self._engine.update(target, body, _write_options(call)))
 
     def _patch(self, call: Call, target: Target) -> Answer:
         kind, content = read_patch(call.data, call.content_type)
@@ -146,14 +146,14 @@ class Handler:
         stored = self._stored(target)
         if kind == "apply":
             written = self._applied.apply(self._engine, stored, content, options, call.query.get("fieldManager", ""))
-            return self._written(call, target, written)
+            return self._written(call, written)
 
         def change(doc: Document) -> Document:
             if target.resource.stored_as:
                 return event.to_core(_patched(kind, event.from_core(doc), content))
             return _patched(kind, doc, content)
 
-        return self._written(call, target, self._engine.patch(stored, change, options))
+        return self._written(call, self._engine.patch(stored, change, options))
 
     def _delete(self, call: Call, target: Target) -> Answer:
         options = _delete_options(call)
@@ -162,7 +162,7 @@ class Handler:
             details = {**failure.described(target.resource, target.name), "uid": written.uid}
             status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
             return Answer(200, encode(status))
-        return self._written(call, target, written)
+        return self._written(call, written)
 
     def _delete_collection(self, call: Call, target: Target) -> Answer:
         options = _delete_options(call)
@@ -201,7 +201,7 @@ class Handler:
         core = self._engine.store.named(target.resource.stored_as).resource
         return Target(core, target.namespace, target.name, target.subresource)
 
-    def _written(self, call: Call, target: Target, written: Written) -> Answer:
+    def _written(self, call: Call, written: Written) -> Answer:
         resource = find_resource(call.asked, self._catalogue)
         return _shown(call, resource, 201 if written.created else 200, written.raw)
 

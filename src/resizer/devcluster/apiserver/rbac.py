@@ -169,7 +169,7 @@ def _covers(rule: Document, asked: Attributes) -> bool:
 
 
 def _has(allowed: list[str] | None, value: str) -> bool:
-    return bool(allowed) and ("*" in allowed or value in allowed)
+    return allowed is not None and ("*" in allowed or value in allowed)
 
 
 def _has_resource(allowed: list[str] | None, asked: Attributes) -> bool:

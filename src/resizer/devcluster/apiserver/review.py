@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Callable
 
 from resizer.devcluster.apiserver.failure import ApiError, unknown_path
@@ -17,7 +17,7 @@ REVIEW_GROUPS = frozenset({"authorization.k8s.io", "authentication.k8s.io"})
 class Reviews:
     """Answers the reviews of both groups."""
 
-    def __init__(self, authorizer: Authorizer, tokens: Tokens, *, now: Callable[[], datetime.datetime]) -> None:
+    def __init__(self, authorizer: Authorizer, tokens: Tokens, *, now: Callable[[], dt.datetime]) -> None:
         self._authorizer = authorizer
         self._tokens = tokens
         self._now = now
@@ -44,7 +44,7 @@ class Reviews:
         """Answer a TokenRequest for a ServiceAccount."""
         lifetime_s = float((body.get("spec") or {}).get("expirationSeconds") or 3600)
         token = self._tokens.issue(service_account(namespace, name), lifetime_s=lifetime_s)
-        end = self._now() + datetime.timedelta(seconds=lifetime_s)
+        end = self._now() + dt.timedelta(seconds=lifetime_s)
         status = {"token": token, "expirationTimestamp": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
         first = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {"name": name}}
         return {**first, "spec": {"expirationSeconds": int(lifetime_s), **(body.get("spec") or {})}, "status": status}

@@ -9,8 +9,9 @@ Tests reach behind the socket: `faults`, `audit`, `store`, `inject`, `compact`. 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
-import datetime
+import datetime as dt
 import json
 import os
 import time
@@ -24,7 +25,7 @@ from resizer.devcluster.apiserver.audit import Audit
 from resizer.devcluster.apiserver.catalogue import Catalogue
 from resizer.devcluster.apiserver.certificate import Authority
 from resizer.devcluster.apiserver.discovery import Discovery
-from resizer.devcluster.apiserver.edge import Edge, Limits
+from resizer.devcluster.apiserver.edge import Edge
 from resizer.devcluster.apiserver.engine import Engine, Target, WriteOptions
 from resizer.devcluster.apiserver.faults import Faults
 from resizer.devcluster.apiserver.handler import Handler
@@ -33,6 +34,7 @@ from resizer.devcluster.apiserver.rbac import BOOTSTRAP, Authorizer
 from resizer.devcluster.apiserver.resource import Document
 from resizer.devcluster.apiserver.review import Reviews
 from resizer.devcluster.apiserver.store import Store, encode
+from resizer.devcluster.apiserver.stream import Limits
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _MOST_BODY_BYTES = 3 * 1024 * 1024
@@ -87,17 +89,17 @@ class ApiServer:
         limits = Limits(bookmark_every_s=bookmark_every_s)
         server = cls(history=history, audit_limit=audit_limit, limits=limits, token=token)
         runner = web.ServerRunner(
-            web.Server(server._edge.handle, request_factory=_request, access_log=None),  # noqa: SLF001 - own class
+            web.Server(server._edge.handle, request_factory=_request, access_log=None),
             handle_signals=False,
             shutdown_timeout=2.0,
         )
         await runner.setup()
         try:
-            await server._listen(runner, host, port, tls=tls)  # noqa: SLF001 - own class
+            await server._listen(runner, host, port, tls=tls)
             yield server
         finally:
             server.faults.clear()
-            server._edge.close()  # noqa: SLF001 - own class
+            server._edge.streams.end()
             await runner.cleanup()
 
     async def _listen(self, runner: web.ServerRunner, host: str, port: int, *, tls: bool) -> None:
@@ -144,11 +146,11 @@ class ApiServer:
 
     def end_watches(self) -> None:
         """Close every open watch, as a server does now and then."""
-        self._edge.end_watches()
+        self._edge.streams.end()
 
     def statistics(self) -> Document:
         """Say how much is held and served."""
-        return {**self.store.statistics(), "watches": self._edge.open_watches, "requests": self.audit.total}
+        return {**self.store.statistics(), "watches": len(self._edge.streams), "requests": self.audit.total}
 
     def _bootstrap(self) -> None:
         for name in _NAMESPACES:
@@ -160,8 +162,6 @@ class ApiServer:
 
 def kubeconfig_text(url: str, ca_pem: bytes, token: str, namespace: str) -> bytes:
     """Build a kubeconfig with one cluster, user and context, all called `resizer-dev`. JSON is YAML, too."""
-    import base64  # noqa: PLC0415 - only here
-
     cluster: Document = {"server": url}
     if ca_pem:
         cluster["certificate-authority-data"] = base64.b64encode(ca_pem).decode()
@@ -189,8 +189,8 @@ def write_privately(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def _request(*parts: object) -> web.BaseRequest:

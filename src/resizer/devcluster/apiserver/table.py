@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,12 +48,12 @@ class Column:
         }
 
 
-def age(text: str | None, *, now: datetime.datetime | None = None) -> str:
+def age(text: str | None, *, now: dt.datetime | None = None) -> str:
     """Say how long ago a timestamp was, in the short form of `kubectl get`."""
     if not text:
         return "<unknown>"
-    then = datetime.datetime.fromisoformat(text)
-    seconds = int(((now or datetime.datetime.now(datetime.UTC)) - then).total_seconds())
+    then = dt.datetime.fromisoformat(text)
+    seconds = int(((now or dt.datetime.now(dt.UTC)) - then).total_seconds())
     if seconds < 0:
         return "0s"
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
