@@ -1,0 +1,82 @@
+"""From the cache's changes to the queues: which driver's queue, if any, a claim goes to, and when.
+
+In: every change of a claim or a volume that a watch brought (not our own writes), and a resync tick. Out: keys
+in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the core
+from what the claim wishes; the intake only makes sure that somebody looks.
+"""
+
+from collections.abc import Callable
+
+from resizer.core.triggers import find_trigger, wants_attention
+from resizer.model.objects import Claim, Volume
+from resizer.pipeline.ports import Objects
+from resizer.pipeline.queue import ClaimQueue
+
+OnGone = Callable[[Claim], None]
+
+
+class Intake:
+    """Routes claims to the queues of the drivers served. Synchronous throughout."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._queues: dict[str, ClaimQueue] = {}
+        self._on_gone: list[OnGone] = []
+
+    def serve(self, driver: str, queue: ClaimQueue) -> None:
+        """Send this driver's claims to `queue` from now on, beginning with those that need a look already."""
+        self._queues[driver] = queue
+        self.resync(driver)
+
+    def withdraw(self, driver: str) -> None:
+        """Serve this driver no longer (its lease or its connection is lost)."""
+        self._queues.pop(driver, None)
+
+    def on_gone(self, listener: OnGone) -> None:
+        """Call the listener with each claim that is deleted, or whose name another claim has taken."""
+        self._on_gone.append(listener)
+
+    def claim_changed(self, old: Claim | None, new: Claim | None) -> None:
+        """Take a change of a claim: `old` None when it is new, `new` None when it is gone."""
+        if old is not None and (new is None or new.uid != old.uid):
+            for listener in self._on_gone:
+                listener(old)
+        if new is None:
+            return
+        if find_trigger(old, new) != "ignore" or (old is None and self._has_leftovers(new)):
+            self._enqueue(new)
+
+    def volume_changed(self, old: Volume | None, new: Volume | None) -> None:
+        """Take a change of a volume: the claim it is bound to may have waited for it, or it needs clearing up."""
+        if new is None or not new.claim_key:
+            return
+        claim = self._objects.claim(new.claim_key)
+        if claim is None or claim.volume_name != new.name:
+            return
+        is_news = (
+            old is None
+            or old.uid != new.uid
+            or old.driver != new.driver
+            or old.claim_uid != new.claim_uid
+            or old.capacity != new.capacity
+        )
+        if new.pre_resize_capacity or (is_news and wants_attention(claim)):
+            self._enqueue(claim)
+
+    def resync(self, driver: str | None = None) -> None:
+        """Look again at every claim that asks for more or bears traces; of one driver, or of all."""
+        for claim in self._objects.claims():
+            if wants_attention(claim) or self._has_leftovers(claim):
+                self._enqueue(claim, only=driver)
+
+    def _has_leftovers(self, claim: Claim) -> bool:
+        volume = self._objects.volume(claim.volume_name) if claim.volume_name else None
+        return volume is not None and bool(volume.pre_resize_capacity)
+
+    def _enqueue(self, claim: Claim, *, only: str | None = None) -> None:
+        volume = self._objects.volume(claim.volume_name) if claim.volume_name else None
+        if volume is None or (only is not None and volume.driver != only):
+            return
+        queue = self._queues.get(volume.driver)
+        if queue is not None:
+            queue.add(claim.key)

@@ -1,0 +1,115 @@
+"""node-resize: the filesystem's turn. In `kubelet` mode the kubelet grows it; this stage sees that it looks.
+
+In: a claim that waits for its node. Out: when to look again. The pods of a namespace are listed and watched only
+while a claim there is being resized, from the moment its target is recorded, so that the list is ready when it
+is needed. Each pod that mounts the claim read-write and runs is nudged: at once, after 5 s and after 30 s.
+The stage also tells who uses a volume when a driver demands that nobody does.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from resizer.core.state import AwaitNode, NodeAwaited, Users
+from resizer.model.errors import ApiError
+from resizer.model.objects import Claim, Pod
+from resizer.pipeline.ports import Clock, NamespacePods, PodSource, StageTelemetry
+from resizer.pipeline.stages.nudge import Nudger
+
+NUDGE_AFTER_S: Final = (0.0, 5.0, 30.0)
+PODS_WITHIN_S: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class NodeResize:
+    """Follows the claims of one driver on their nodes."""
+
+    def __init__(
+        self,
+        pods: PodSource,
+        nudger: Nudger | None,
+        *,
+        driver: str,
+        telemetry: StageTelemetry,
+        now: Clock,
+    ) -> None:
+        self._pods = pods
+        self._nudger = nudger
+        self._driver = driver
+        self._telemetry = telemetry
+        self._now = now
+        self._held: dict[str, tuple[str, NamespacePods]] = {}
+        self._waiting: dict[str, float] = {}
+
+    def prepare(self, claim: Claim) -> None:
+        """Have the claim's pods at hand by the time its node's turn comes."""
+        if claim.uid not in self._held and (self._nudger is None or not self._nudger.is_refused):
+            self._held[claim.uid] = (claim.namespace, self._pods.hold(claim.namespace))
+
+    def forget(self, claim_uid: str) -> None:
+        """Let go of a claim that is finished, given up or gone."""
+        held = self._held.pop(claim_uid, None)
+        if held is not None:
+            self._pods.release(held[0])
+        began_s = self._waiting.pop(claim_uid, None)
+        if began_s is not None:
+            duration_s = asyncio.get_running_loop().time() - began_s
+            self._telemetry.stage_finished(
+                driver=self._driver, stage="node-resize", outcome="success", duration_s=duration_s
+            )
+
+    async def run(self, claim: Claim, effect: AwaitNode) -> NodeAwaited:
+        """Nudge where a nudge is due, and say when the next one would be. Never fails for want of a right."""
+        if claim.uid not in self._waiting:
+            self._waiting[claim.uid] = asyncio.get_running_loop().time()
+            self._telemetry.stage_started(driver=self._driver, stage="node-resize")
+        if self._nudger is None or self._nudger.is_refused or effect.is_begun:
+            return NodeAwaited(None)
+        pods = await self._pods_of(claim)
+        due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
+        now_s = self._now()
+        ripe = [pod for pod, at in zip(pods or (), due, strict=True) if at is not None and at <= now_s]
+        if ripe:
+            if any(self._nudger.times_since(pod, effect.since_wall_s) for pod in ripe):
+                self._telemetry.stage_retried(driver=self._driver, stage="node-resize")
+            await asyncio.gather(*(self._nudger.nudge(pod) for pod in ripe))
+            due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
+        later = [at - now_s for at in due if at is not None]
+        return NodeAwaited(max(0.05, min(later)) if later else None)
+
+    async def observe_users(self, claim: Claim) -> Users:
+        """Find out whether a running pod uses the claim. Unknown where pods may not be read."""
+        self.prepare(claim)
+        pods = await self._pods_of(claim, read_write_only=False)
+        return Users(running_pod=None if pods is None else bool(pods))
+
+    async def _pods_of(self, claim: Claim, *, read_write_only: bool = True) -> list[Pod] | None:
+        """Running pods that mount the claim; None when they could not be listed."""
+        self.prepare(claim)
+        held = self._held.get(claim.uid)
+        if held is None:
+            return None
+        try:
+            async with asyncio.timeout(PODS_WITHIN_S):
+                await held[1].wait_synced()
+        except (TimeoutError, ApiError) as error:
+            log.info("node.pods_unknown", namespace=claim.namespace, error=str(error) or "no list in time")
+            return None
+        return [
+            pod
+            for pod in held[1].pods_of(claim.name)
+            if pod.node
+            and not pod.finished
+            and pod.phase == "Running"
+            and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
+        ]
+
+    def _next_nudge(self, pod: Pod, since_s: float) -> float | None:
+        """When this pod is to be nudged next, Unix seconds; None when it has had all its nudges."""
+        assert self._nudger is not None
+        sent = self._nudger.times_since(pod, since_s)
+        if len(sent) >= len(NUDGE_AFTER_S):
+            return None
+        return (sent[0] if sent else since_s) + NUDGE_AFTER_S[len(sent)]

@@ -1,0 +1,100 @@
+"""The nudge: one annotation on a pod makes its kubelet look at the pod's volumes at once.
+
+A kubelet grows a filesystem at the pod's next sync, up to 82 s away; a changed annotation brings the sync at
+once (DESIGN section 2). The annotation `csi-resizer.dev/nudged-at` holds the times of the last nudges, at most
+three, comma-separated: they are counted from there, so that a restart does not begin again. All of a pod's claims
+that are waiting share one patch. If the API server refuses or drops the annotation, that is said once and no more
+nudges are sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from resizer.model.errors import ApiError, ForbiddenError, NotFoundError
+from resizer.model.objects import NUDGED_AT, Pod
+from resizer.pipeline.ports import Clock, Writer
+
+MOST: Final = 3
+GATHER_S: Final = 0.01
+"""How long a pod's nudge waits for the pod's other claims, in seconds."""
+REQUIRED_RIGHT: Final = 'apiGroups: [""], resources: ["pods/status"], verbs: ["patch"]'
+
+log = structlog.get_logger()
+
+
+class Nudger:
+    """Nudges the kubelets of pods, each pod at most once at a time."""
+
+    def __init__(self, writer: Writer, *, now: Clock, on_refused: Callable[[str], None]) -> None:
+        self._writer = writer
+        self._now = now
+        self._on_refused = on_refused
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._sent: dict[str, tuple[float, ...]] = {}
+        self.is_refused = False
+
+    def times_since(self, pod: Pod, since_s: float) -> list[float]:
+        """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds."""
+        own = self._sent.get(pod.uid)
+        told = own if own is not None else read_times(pod.nudged_at)
+        return sorted(t for t in told if t >= since_s)
+
+    async def nudge(self, pod: Pod) -> None:
+        """Nudge this pod, together with whoever asks for it in the next moment. Never raises."""
+        task = self._under_way.get(pod.uid)
+        if task is None:
+            task = asyncio.create_task(self._send(pod), name=f"nudge-{pod.key}")
+            self._under_way[pod.uid] = task
+        # A waiter that is cancelled must not take the others' nudge with it.
+        await asyncio.shield(task)
+
+    def forget(self, pod_uid: str) -> None:
+        """Forget what was sent to a pod that is of no interest any more."""
+        self._sent.pop(pod_uid, None)
+
+    async def _send(self, pod: Pod) -> None:
+        try:
+            await asyncio.sleep(GATHER_S)
+            del self._under_way[pod.uid]  # whoever comes from here on was not in time for this one
+            if self.is_refused:
+                return
+            earlier = self._sent.get(pod.uid, tuple(read_times(pod.nudged_at)))
+            times = (*earlier, self._now())[-MOST:]
+            self._sent[pod.uid] = times
+            value = ",".join(_text(t) for t in times)
+            answer = await self._writer.patch_pod_status(pod, {"metadata": {"annotations": {NUDGED_AT: value}}})
+            if answer.nudged_at != value:
+                self._refuse("the API server's answer to patching pods/status lacks the annotation")
+        except ForbiddenError as error:
+            self._refuse(f"{error}; add the right: {REQUIRED_RIGHT}")
+        except NotFoundError:
+            pass  # the pod has gone, and its mount with it
+        except ApiError as error:
+            log.warning("nudge.failed", pod=pod.key, error=str(error))
+        finally:
+            self._under_way.pop(pod.uid, None)
+
+    def _refuse(self, reason: str) -> None:
+        if not self.is_refused:
+            self.is_refused = True
+            log.warning("nudge.off", reason=reason, consequence="kubelets grow filesystems at their own next sync")
+            self._on_refused(reason)
+
+
+def read_times(annotation: str) -> list[float]:
+    """Read the annotation's times, Unix seconds; nonsense (it is written by anybody) counts as none."""
+    times = []
+    for part in annotation[:256].split(","):
+        try:
+            times.append(datetime.fromisoformat(part.strip()).timestamp())
+        except (ValueError, OverflowError):
+            continue
+    return times[-MOST:]
+
+
+def _text(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
