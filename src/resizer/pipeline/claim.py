@@ -122,6 +122,7 @@ class ClaimLoop:
     def forget(self, claim: Claim) -> None:
         """Forget a claim that is gone: memory, pods, metrics."""
         self._memories.forget(claim.uid)
+        self._stages.node_resize.forget(claim.uid, outcome="cancelled")
         self._leave(claim)
 
     async def _run(self, claim: Claim, record: Record) -> Settle:

@@ -32,9 +32,10 @@ class Intake:
         """Serve this driver no longer (its lease or its connection is lost)."""
         self._queues.pop(driver, None)
 
-    def on_gone(self, listener: OnGone) -> None:
-        """Call the listener with each claim that is deleted, or whose name another claim has taken."""
+    def on_gone(self, listener: OnGone) -> Callable[[], None]:
+        """Call the listener with each claim that is deleted, or whose name another has taken; the answer ends that."""
         self._on_gone.append(listener)
+        return lambda: self._on_gone.remove(listener)
 
     def claim_changed(self, old: Claim | None, new: Claim | None) -> None:
         """Take a change of a claim: `old` None when it is new, `new` None when it is gone."""

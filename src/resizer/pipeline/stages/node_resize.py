@@ -48,7 +48,7 @@ class NodeResize:
         if claim.uid not in self._held and (self._nudger is None or not self._nudger.is_refused):
             self._held[claim.uid] = (claim.namespace, self._pods.hold(claim.namespace))
 
-    def forget(self, claim_uid: str) -> None:
+    def forget(self, claim_uid: str, *, outcome: str = "success") -> None:
         """Let go of a claim that is finished, given up or gone."""
         held = self._held.pop(claim_uid, None)
         if held is not None:
@@ -57,8 +57,13 @@ class NodeResize:
         if began_s is not None:
             duration_s = asyncio.get_running_loop().time() - began_s
             self._telemetry.stage_finished(
-                driver=self._driver, stage="node-resize", outcome="success", duration_s=duration_s
+                driver=self._driver, stage="node-resize", outcome=outcome, duration_s=duration_s
             )
+
+    def close(self) -> None:
+        """Let go of every claim: the group ends."""
+        for uid in list(self._held | self._waiting):
+            self.forget(uid, outcome="cancelled")
 
     async def run(self, claim: Claim, effect: AwaitNode) -> NodeAwaited:
         """Nudge where a nudge is due, and say when the next one would be. Never fails for want of a right."""

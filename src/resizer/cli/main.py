@@ -1,0 +1,53 @@
+"""The one executable: `resizer COMMAND`, `kubectl volume-resize COMMAND`, and `/csi-resizer` with flags alone.
+
+A first argument that begins with `-` means `run`, and so does the name csi-resizer, because manifests of CSI drivers
+start the peer so. `run` reads Go's flag syntax (cli/go_flags.py); the other commands are typer's.
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+
+from resizer import __version__
+from resizer.cli import demo, dev, driver, run
+
+OWN_OPTIONS = ("--help", "-h", "--version")
+
+app = typer.Typer(
+    name="resizer",
+    help="Grow Kubernetes volumes through CSI while the database on them runs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def resizer(*, version: bool = typer.Option(default=False, help="Print the version and end.")) -> None:
+    """Grow Kubernetes volumes through CSI while the database on them runs."""
+    if version:
+        typer.echo(f"resizer {__version__}")
+        raise typer.Exit
+
+
+app.command()(run.run)
+app.command()(demo.demo)
+app.command()(dev.dev)
+app.command()(driver.driver)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:]
+    is_peer = Path(sys.argv[0]).name == "csi-resizer"
+    if is_peer or (arguments and arguments[0].startswith("-") and arguments[0] not in OWN_OPTIONS):
+        arguments = ["run", *arguments]
+    if arguments[:1] == ["run"]:
+        sys.exit(run.main(arguments[1:]))
+    app(args=arguments)
+
+
+if __name__ == "__main__":
+    main()

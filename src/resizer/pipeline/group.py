@@ -1,0 +1,163 @@
+"""One driver's work group: its queue, its workers, its stages and what is remembered, from start to end.
+
+A group runs while this process may act for the driver. It ends in one of two ways: `stop` is set (a clean end: the
+queue is closed and work in hand may finish within the grace time), or it is cancelled (the lease is lost: every
+call in flight is cut off at once, its outcome uncertain, and the next leader reads what stands in the API server).
+Memory goes with the group: another process may have acted in between.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import structlog
+from msgspec import Struct
+
+from resizer.core.state import Policy
+from resizer.core.verdict import Rule
+from resizer.model.objects import Claim
+from resizer.pipeline.claim import ClaimLoop, Stages, Telemetry
+from resizer.pipeline.intake import Intake
+from resizer.pipeline.memory import Memories
+from resizer.pipeline.ports import (
+    Clock,
+    EventSink,
+    ExpandableVolumePlugin,
+    LeaseGuard,
+    Objects,
+    PodSource,
+    QueueTelemetry,
+    ResizeTelemetry,
+    SecretReader,
+    StageTelemetry,
+    Writer,
+)
+from resizer.pipeline.queue import ClaimQueue
+from resizer.pipeline.stages.controller_resize import ControllerResize
+from resizer.pipeline.stages.node_resize import NodeResize
+from resizer.pipeline.stages.nudge import Nudger
+from resizer.pipeline.stages.status_patch import StatusPatch
+from resizer.pipeline.workers import Workers
+
+log = structlog.get_logger()
+
+
+class Surroundings(Struct, frozen=True):
+    """What all work groups of a process share."""
+
+    objects: Objects
+    writer: Writer
+    events: EventSink
+    secrets: SecretReader
+    pods: PodSource
+    intake: Intake
+    stages: StageTelemetry
+    resizes: ResizeTelemetry
+    queues: QueueTelemetry
+    nudger: Nudger | None
+    policy: Policy
+    now: Clock
+    workers: int = 100
+    grace_s: float = 20.0
+
+
+class ClaimState(Struct, frozen=True):
+    """One claim in hand, for `/debug/state`."""
+
+    claim: str
+    driver: str
+    phase: str
+    asked_at: float
+    class_: str
+    failures: int
+    outcome: str
+    next_try_at: float | None
+
+
+class DriverGroup:
+    """Works for one driver until it is told to stop, or cancelled."""
+
+    def __init__(
+        self,
+        plugin: ExpandableVolumePlugin,
+        lease: LeaseGuard,
+        around: Surroundings,
+        *,
+        rules: Sequence[Rule] = (),
+    ) -> None:
+        driver = plugin.facts.name
+        self.driver = driver
+        self._around = around
+        self._memories = Memories()
+        self._queue = ClaimQueue(name=driver, telemetry=around.queues)
+        self._node = NodeResize(around.pods, around.nudger, driver=driver, telemetry=around.stages, now=around.now)
+        stages = Stages(
+            ControllerResize(plugin, secrets=around.secrets, lease=lease, telemetry=around.stages, rules=rules),
+            self._node,
+            StatusPatch(around.writer, driver=driver, telemetry=around.stages),
+        )
+        self._loop = ClaimLoop(
+            lambda: plugin.facts,
+            stages,
+            objects=around.objects,
+            writer=around.writer,
+            telemetry=Telemetry(around.events, around.stages, around.resizes),
+            memories=self._memories,
+            policy=around.policy,
+            now=around.now,
+        )
+        self._workers = Workers(self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; then let the work in hand finish within the grace time."""
+        intake = self._around.intake
+        work = asyncio.create_task(self._workers.run(), name=f"workers-{self.driver}")
+        stopping = asyncio.create_task(stop.wait(), name=f"stop-{self.driver}")
+        end_listening = intake.on_gone(self._forget)
+        intake.serve(self.driver, self._queue)
+        log.info("group.started", driver=self.driver, workers=self._around.workers)
+        try:
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            intake.withdraw(self.driver)
+            self._queue.close()
+            await self._finish(work)
+        finally:
+            intake.withdraw(self.driver)
+            self._queue.close()
+            end_listening()
+            stopping.cancel()
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            self._node.close()
+            log.info("group.ended", driver=self.driver)
+
+    def states(self) -> list[ClaimState]:
+        """Say which claims are in hand and how they stand."""
+        return [
+            ClaimState(
+                claim=record.key,
+                driver=self.driver,
+                phase=record.memory.phase,
+                asked_at=record.memory.asked_wall_s,
+                class_=record.memory.failure.class_ if record.memory.failure else "",
+                failures=record.memory.failures,
+                outcome=record.outcome,
+                next_try_at=record.next_try_wall_s,
+            )
+            for record in self._memories
+        ]
+
+    async def _finish(self, work: asyncio.Task[None]) -> None:
+        try:
+            async with asyncio.timeout(self._around.grace_s):
+                await asyncio.shield(work)
+        except TimeoutError:
+            log.warning("group.grace_over", driver=self.driver, in_work=self._queue.statistics().in_work)
+
+    def _forget(self, claim: Claim) -> None:
+        self._loop.forget(claim)
+
+    def _count_bug(self, key: str) -> None:
+        del key
+        self._around.stages.stage_failed(driver=self.driver, stage="status-patch", class_="bug")
