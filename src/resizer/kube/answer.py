@@ -1,0 +1,76 @@
+"""The one place where an HTTP status becomes an error of `resizer.model.errors`.
+
+Sources: Kubernetes API conventions (HTTP status codes); metav1.Status. Messages are the server's own, bounded and
+printable, because they end in logs and events.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from resizer.kube.decode import decode_status
+from resizer.model.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ConflictError,
+    ExpiredError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    ThrottledError,
+    UnauthorizedError,
+    UnavailableError,
+)
+
+MAX_MESSAGE: Final = 1024
+_BY_STATUS: Final[dict[int, type[ApiError]]] = {
+    400: InvalidError,
+    401: UnauthorizedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    405: InvalidError,
+    406: InvalidError,
+    410: ExpiredError,
+    413: InvalidError,
+    415: InvalidError,
+    422: InvalidError,
+}
+
+
+def printable(text: str, *, limit: int = MAX_MESSAGE) -> str:
+    """Return the text on one line without control characters, cut to `limit` characters."""
+    clean = "".join(c if c.isprintable() else " " for c in text).strip()
+    return clean if len(clean) <= limit else clean[: limit - 3] + "..."
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Seconds that a Retry-After header asks for, 0 without a usable one (a date is not used by API servers)."""
+    text = headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def error_of(
+    status: int, body: bytes, *, headers: Mapping[str, str], verb: str, resource: str, name: str = ""
+) -> ApiError:
+    """Return the error that a refusal means."""
+    refusal = decode_status(body)
+    return error_of_status(
+        status,
+        printable(refusal.message) or f"the server answered {status}",
+        reason=refusal.reason,
+        wait_s=retry_after_s(headers),
+        verb=verb,
+        resource=resource,
+        name=name,
+    )
+
+
+def error_of_status(
+    status: int, message: str, *, reason: str, wait_s: float, verb: str, resource: str, name: str
+) -> ApiError:
+    """Return the error of an HTTP status and a Status' reason; also for the ERROR events of a watch."""
+    if status == 429:
+        return ThrottledError(message, verb=verb, resource=resource, name=name, retry_after_s=wait_s)
+    kind = _BY_STATUS.get(status, UnavailableError)
+    if status == 409:
+        kind = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
+    return kind(message, verb=verb, resource=resource, name=name, status=status)

@@ -1,0 +1,368 @@
+"""Keeps a shelf equal to what the API server has: a list, then a watch, for ever.
+
+What always holds: every wait has a deadline (list, open, silence, the watch's whole life); a watch that says nothing
+for 70 s is closed and opened again, and if that one is silent too, everything is listed afresh; a version that the
+server has forgotten (410) means a fresh list, and what is missing there is reported as deleted; `synced` is true
+only after the first list was processed; duplicates and late events do no harm, the shelf refuses them. The loop ends
+only by cancellation, and nothing else retries inside it.
+
+Two ages tell of its health. `age_s` counts from the last sign of life of the *watch* (readiness, metric): after a
+silent watch only data counts, so that a server that accepts watches and never speaks is seen. `attempt_age_s` counts
+from the last thing we tried (liveness): an API server that is away makes the first grow and not the second.
+
+Sources: Kubernetes API concepts ("Efficient detection of changes"), KEP-3157 (WatchList), KEP-956 (bookmarks).
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+import structlog
+from msgspec import Struct
+
+from resizer.kube.answer import error_of_status
+from resizer.kube.backoff import Backoff
+from resizer.kube.decode import (
+    Decoder,
+    Malformed,
+    decode_bookmark,
+    decode_event,
+    decode_page,
+    decode_status,
+)
+from resizer.kube.limiter import Share
+from resizer.kube.projection import MalformedObjectError
+from resizer.kube.resource import Resource
+from resizer.kube.store import Cached, Shelf
+from resizer.kube.stream import Oversized, WatchStream
+from resizer.kube.telemetry import KubeTelemetry, RestartReason
+from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
+from resizer.model.errors import ApiError, ExpiredError, ForbiddenError, InvalidError, UnavailableError
+
+PAGE_SIZE: Final = 5000
+_MIN_PAGE_SIZE: Final = 50
+_YIELD_EVERY: Final = 500
+
+T = TypeVar("T", bound=Cached)
+log = structlog.get_logger("resizer.kube.reflector")
+
+
+class Timing(Struct, frozen=True):
+    """Deadlines in seconds. A server sends a bookmark about once a minute, so 70 s without one is silence."""
+
+    idle_s: float = 70.0
+    watch_s: float = 300.0
+    watch_spread_s: float = 300.0
+    open_s: float = 30.0
+    list_s: float = 60.0
+    grace_s: float = 30.0
+    """How much longer than asked for a watch may live before we close it ourselves."""
+
+
+class Selection(Struct, frozen=True):
+    """Which objects: a resource, in one namespace or all, by selectors."""
+
+    resource: Resource
+    namespace: str = ""
+    label_selector: str = ""
+    field_selector: str = ""
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Query parameters."""
+        pairs = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return {key: value for key, value in pairs.items() if value}
+
+
+class _SilentError(Exception):
+    """The watch said nothing for too long."""
+
+
+class Reflector(Generic[T]):
+    """One resource's list and watch. `run` is the loop; the rest answers questions about it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        selection: Selection,
+        *,
+        shelf: Shelf[T],
+        decoder: Decoder[T],
+        telemetry: KubeTelemetry,
+        timing: Timing | None = None,
+        page_size: int = PAGE_SIZE,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.selection = selection
+        self.synced = False
+        self.last_error: ApiError | None = None
+        self.restarts = 0
+        self._transport = transport
+        self._shelf = shelf
+        self._decoder = decoder
+        self._telemetry = telemetry
+        self._timing = timing or Timing()
+        self._page_size = page_size
+        self._draw = draw
+        self._version = ""
+        self._watch_list = True
+        self._silent = 0
+        self._backoff = Backoff(draw=draw)
+        self._loop = asyncio.get_running_loop()
+        self._alive_at = self._attempt_at = self._loop.time()
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def age_s(self) -> float:
+        """Seconds since the watch last showed life: an event, a bookmark, an opening that followed no silence."""
+        return self._loop.time() - self._alive_at
+
+    def attempt_age_s(self) -> float:
+        """Seconds since something was last tried or received."""
+        return self._loop.time() - self._attempt_at
+
+    async def wait_synced(self) -> None:
+        """Wait until the first list has been processed. Raises ForbiddenError while the right is missing."""
+        if self.synced:
+            return
+        if isinstance(self.last_error, ForbiddenError):
+            raise self.last_error
+        mine: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(mine)
+        try:
+            await mine
+        finally:
+            if mine in self._waiters:
+                self._waiters.remove(mine)
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        while True:
+            started = self._loop.time()
+            reason = await self._run_once()
+            self.restarts += 1
+            self._telemetry.watch_restarted(resource=self.selection.resource.plural, reason=reason)
+            lived_s = self._loop.time() - started
+            if lived_s >= 1 and reason != "error":
+                self._backoff.reset()
+            else:
+                await asyncio.sleep(self._backoff.next_s())
+
+    def statistics(self) -> dict[str, float | int | str | bool]:
+        """Return figures for /debug/state."""
+        return {
+            "synced": self.synced,
+            "watch_age_s": round(self.age_s(), 1),
+            "attempt_age_s": round(self.attempt_age_s(), 1),
+            "restarts": self.restarts,
+            "malformed": self._decoder.malformed,
+            "last_error": str(self.last_error) if self.last_error is not None else "",
+        }
+
+    async def _run_once(self) -> RestartReason:
+        """List if need be, and watch until that ends; says why it ended."""
+        try:
+            await self._list_and_watch()
+        except _SilentError:
+            self._silent += 1
+            if self._silent > 1:
+                self._version = ""
+            log.warning("watch.silent", resource=self.selection.resource.plural, seconds=self._timing.idle_s)
+            return "silent"
+        except ExpiredError:
+            self._version = ""
+            return "expired"
+        except ApiError as error:
+            self._note_failure(error)
+            return "error"
+        return "closed"
+
+    async def _list_and_watch(self) -> None:
+        if not self._version and not self._watch_list:
+            await self._list()
+        floor = self._shelf.begin_list() if not self._version else 0
+        try:
+            stream = await self._open()
+        except InvalidError:
+            if self._version or not self._watch_list:
+                raise
+            # The server has no WatchList: it refuses sendInitialEvents. It is not asked again.
+            self._watch_list = False
+            await self._list()
+            stream = await self._open()
+        try:
+            await self._follow(stream, floor=floor)
+        finally:
+            stream.close()
+
+    async def _open(self) -> WatchStream:
+        self._attempt_at = self._loop.time()
+        timing = self._timing
+        seconds = int(timing.watch_s + timing.watch_spread_s * self._draw())
+        self._watch_ends_at = self._attempt_at + seconds + timing.grace_s
+        params = {**self.selection.params, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        if self._version:
+            params["resourceVersion"] = self._version
+        else:
+            params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        stream = await self._transport.watch(self._request("watch", params, timeout_s=timing.open_s, share=None))
+        self._note_life(data=False)
+        return stream
+
+    async def _follow(self, stream: WatchStream, *, floor: int) -> None:
+        """Take in what the watch says until it ends."""
+        heard_at = self._loop.time()
+        while True:
+            wait_s = min(heard_at + self._timing.idle_s, self._watch_ends_at) - self._loop.time()
+            try:
+                lines = await stream.read(timeout_s=max(wait_s, 0))
+            except TimeoutError as error:
+                if self._loop.time() < self._watch_ends_at:
+                    raise _SilentError from error
+                return
+            if lines is None:
+                return
+            if lines:
+                heard_at = self._loop.time()
+                self._note_life(data=True)
+            for line in lines:
+                self._take_line(line, floor=floor)
+            if not self.synced:
+                # A long list comes in one burst; others want to run meanwhile.
+                await asyncio.sleep(0)
+
+    def _take_line(self, line: bytes | Oversized, *, floor: int) -> None:
+        if isinstance(line, Oversized):
+            self._drop(self._decoder.refuse(line.head, f"it is longer than {self._decoder.limit_bytes} bytes"))
+            return
+        try:
+            event = decode_event(line)
+            if event.type == "BOOKMARK":
+                bookmark = decode_bookmark(event.object)
+                if bookmark.ends_initial_events and not self._version:
+                    self._end_list(int(bookmark.version), floor=floor)
+                self._advance(bookmark.version)
+                return
+        except (MalformedObjectError, ValueError) as error:
+            self._decoder.refuse(line, str(error))
+            return
+        if event.type == "ERROR":
+            status = decode_status(event.object)
+            raise error_of_status(
+                status.code,
+                status.message,
+                reason=status.reason,
+                wait_s=0,
+                verb="watch",
+                resource=self.selection.resource.plural,
+                name="",
+            )
+        self._take_object(event.type, self._decoder.decode(event.object))
+
+    def _take_object(self, kind: str, found: T | Malformed) -> None:
+        if isinstance(found, Malformed):
+            self._drop(found)
+            return
+        if kind == "DELETED":
+            self._shelf.remove(found)
+        else:
+            self._shelf.put(found)
+        if self._version:
+            self._advance(found.version)
+
+    def _advance(self, version: str) -> None:
+        if self._version and int(version) > int(self._version):
+            self._version = version
+
+    def _drop(self, malformed: Malformed) -> None:
+        if malformed.key:
+            self._shelf.drop_unreadable(malformed.key)
+
+    async def _list(self) -> None:
+        """List everything in pages; the pages are not kept."""
+        floor = self._shelf.begin_list()
+        token, version = "", 0
+        while True:
+            self._attempt_at = self._loop.time()
+            params = {**self.selection.params, "limit": str(self._page_size)}
+            if token:
+                params["continue"] = token
+            listed, token = await self._list_page(params, floor=0 if version else floor)
+            version = version or listed
+            if not token:
+                break
+        self._end_list(version, floor=0)
+        self._note_life(data=False)
+
+    async def _list_page(self, params: dict[str, str], *, floor: int) -> tuple[int, str]:
+        request = self._request("list", params, timeout_s=self._timing.list_s, share=Share.READ)
+        try:
+            page = decode_page(await self._transport.request(request))
+        except MalformedObjectError as error:
+            raise request.unavailable(str(error), status=200) from error
+        except UnavailableError as error:
+            if error.status == 200:
+                # It came, but was too long or broke off: ask for less at once next time.
+                self._page_size = max(self._page_size // 4, _MIN_PAGE_SIZE)
+            raise
+        version = int(page.version)
+        if version < floor:
+            self._shelf.history_went_back()
+            self._shelf.begin_list()
+        for count, item in enumerate(page.items, start=1):
+            self._take_object("ADDED", self._decoder.decode(item))
+            if count % _YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        return version, page.next_token
+
+    def _end_list(self, version: int, *, floor: int) -> None:
+        resource = self.selection.resource.plural
+        if version < floor:
+            self._shelf.history_went_back()
+            raise ExpiredError("the server's history went back; all is read again", verb="watch", resource=resource)
+        gone = self._shelf.end_list(version)
+        self._version = str(version)
+        if not self.synced:
+            log.info("watch.synced", resource=resource, objects=len(self._shelf), version=version)
+        elif gone:
+            log.info("watch.caught_up", resource=resource, deleted_meanwhile=gone)
+        self.synced = True
+        self.last_error = None
+        self._wake(None)
+
+    def _note_life(self, *, data: bool) -> None:
+        now = self._attempt_at = self._loop.time()
+        if data:
+            self._silent = 0
+            self._backoff.reset()
+            self.last_error = None
+        if data or not self._silent:
+            self._alive_at = now
+
+    def _note_failure(self, error: ApiError) -> None:
+        self._attempt_at = self._loop.time()
+        if type(error) is not type(self.last_error):
+            log.warning("watch.failed", resource=self.selection.resource.plural, error=str(error))
+        self.last_error = error
+        if isinstance(error, ForbiddenError):
+            self._wake(error)
+
+    def _wake(self, error: ApiError | None) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                if error is None:
+                    waiter.set_result(None)
+                else:
+                    waiter.set_exception(error)
+        self._waiters.clear()
+
+    def _request(self, verb: str, params: dict[str, str], *, timeout_s: float, share: Share | None) -> Request:
+        return Request(
+            verb=verb,
+            resource=self.selection.resource,
+            namespace=self.selection.namespace,
+            params=params,
+            timeout_s=timeout_s,
+            share=share,
+            max_bytes=MAX_PAGE_BYTES,
+        )

@@ -1,0 +1,264 @@
+"""Requests to the API server, over one aiohttp session of our own. Each is tried once and has a deadline.
+
+Every outcome is the body or one error of `resizer.model.errors`. The only second try is after a 401, with
+credentials read again. Requests pass the limiter, except those without a share (leases, watches). Proxies are
+resolved once, not on every request as kubernetes_asyncio does, which costs 2.4 times the CPU.
+
+Called by reflector, writer, events, secrets, pods, attachments and leases; nothing else speaks to the API server.
+"""
+
+import asyncio
+import contextlib
+import urllib.request
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+from yarl import URL
+
+from resizer.kube.answer import error_of, printable, retry_after_s
+from resizer.kube.credentials import Access, Credentials
+from resizer.kube.limiter import Limiter, Share, Slot
+from resizer.kube.resource import Resource
+from resizer.kube.rights import Rights
+from resizer.kube.stream import WatchStream
+from resizer.kube.telemetry import KubeTelemetry
+from resizer.model.errors import ApiError, ForbiddenError, UnavailableError
+
+REQUEST_DEADLINE_S: Final = 30.0
+CONNECT_DEADLINE_S: Final = 10.0
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
+MERGE_PATCH: Final = "application/merge-patch+json"
+_JSON: Final = "application/json"
+_METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "watch": "GET"}
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One request to make. `share` None passes by the limiter; `body` is encoded as JSON."""
+
+    verb: str
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    params: Mapping[str, str] = {}
+    body: Any = None
+    content_type: str = _JSON
+    share: Share | None = Share.WRITE
+    timeout_s: float = REQUEST_DEADLINE_S
+    max_bytes: int = MAX_ANSWER_BYTES
+
+    @property
+    def resource_name(self) -> str:
+        """The resource with its subresource, as RBAC writes it."""
+        return f"{self.resource.plural}/{self.subresource}" if self.subresource else self.resource.plural
+
+    @property
+    def object_name(self) -> str:
+        """The object, for messages: `namespace/name` or `name`."""
+        return f"{self.namespace}/{self.name}" if self.namespace and self.name else self.name
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        path = self.resource.path(namespace=self.namespace, name=self.name, subresource=self.subresource)
+        return f"{path}?{urlencode(self.params)}" if self.params else path
+
+    def unavailable(self, text: str, *, status: int = 0) -> UnavailableError:
+        """The error of an outcome that nobody knows."""
+        return UnavailableError(text, verb=self.verb, resource=self.resource_name, name=self.object_name, status=status)
+
+
+class _Answer(Struct, frozen=True):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """The way to one API server. `close` when done; made on the running event loop."""
+
+    def __init__(self, credentials: Credentials, *, limiter: Limiter, rights: Rights, telemetry: KubeTelemetry) -> None:
+        self._credentials = credentials
+        self._limiter = limiter
+        self._rights = rights
+        self._telemetry = telemetry
+        self._proxies: dict[str, URL | None] = {}
+        # No limit of connections here: the limiter bounds requests, so leases and watches never wait for a socket.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, enable_cleanup_closed=False),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"resizer/{_version()}", "Accept": _JSON, "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            read_bufsize=256 * 1024,
+        )
+
+    @property
+    def server(self) -> str:
+        """The API server's address."""
+        return self._credentials.access.server
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._limiter.close()
+        await self._session.close()
+
+    async def request(self, request: Request) -> bytes:
+        """Make one request and return the answer's body. Raises the errors of `resizer.model.errors`."""
+        if request.share is None:
+            return await self._measured(request, slot=None, timeout_s=request.timeout_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + request.timeout_s
+        slot = await self._limiter.acquire(
+            request.share, timeout_s=request.timeout_s, verb=request.verb, resource=request.resource_name
+        )
+        with slot:
+            return await self._measured(request, slot=slot, timeout_s=deadline - loop.time())
+
+    async def watch(self, request: Request) -> WatchStream:
+        """Open a watch and return its stream, which the caller closes. Raises the errors of `resizer.model.errors`."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        code = "<error>"
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                response = await self._send_twice(request)
+                code = str(response.status)
+                if response.status != 200:
+                    async with response:
+                        body = await _read(response, request)
+                        raise self._refusal(request, _Answer(response.status, response.headers, body))
+        except (aiohttp.ClientError, OSError) as error:
+            raise request.unavailable(_describe(error, request)) from error
+        finally:
+            self._measure(request, code, loop.time() - started)
+        self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
+        return WatchStream(response.content, response.close, resource=request.resource_name)
+
+    async def _measured(self, request: Request, *, slot: Slot | None, timeout_s: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        code = "<error>"
+        try:
+            async with asyncio.timeout(max(timeout_s, 0.001)):
+                async with await self._send_twice(request) as response:
+                    code = str(response.status)
+                    answer = _Answer(response.status, response.headers, await _read(response, request))
+        except (aiohttp.ClientError, OSError) as error:
+            raise request.unavailable(_describe(error, request)) from error
+        finally:
+            duration_s = loop.time() - started
+            self._measure(request, code, duration_s)
+        _teach(slot, request, answer, duration_s)
+        if answer.status >= 300:
+            raise self._refusal(request, answer)
+        self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
+        return answer.body
+
+    async def _send_twice(self, request: Request) -> aiohttp.ClientResponse:
+        """Send it; after a 401 once more, with credentials read again."""
+        access = await self._credentials.current()
+        response = await self._send(request, access)
+        if response.status != 401:
+            return response
+        response.release()
+        return await self._send(request, await self._credentials.refresh(access))
+
+    async def _send(self, request: Request, access: Access) -> aiohttp.ClientResponse:
+        headers = {"Authorization": access.authorization} if access.authorization else {}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+        return await self._session.request(
+            _METHODS[request.verb],
+            URL(access.server + request.target, encoded=True),
+            data=None if request.body is None else msgspec.json.encode(request.body),
+            headers=headers,
+            ssl=access.ssl_context if access.ssl_context is not None else True,
+            server_hostname=access.server_name or None,
+            proxy=self._proxy(access),
+            allow_redirects=False,
+            # The deadline of the whole is ours (it covers credentials and both tries); this bounds the connection.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_S),
+        )
+
+    def _proxy(self, access: Access) -> URL | None:
+        key = f"{access.proxy} {access.server}"
+        if key not in self._proxies:
+            self._proxies[key] = _find_proxy(access)
+        return self._proxies[key]
+
+    def _refusal(self, request: Request, answer: _Answer) -> ApiError:
+        error = error_of(
+            answer.status,
+            answer.body,
+            headers=answer.headers,
+            verb=request.verb,
+            resource=request.resource_name,
+            name=request.object_name,
+        )
+        if isinstance(error, ForbiddenError):
+            self._rights.refused(
+                verb=request.verb,
+                group=request.resource.group,
+                resource=request.resource_name,
+                namespace=request.namespace,
+                message=error.message,
+            )
+        return error
+
+    def _measure(self, request: Request, code: str, duration_s: float) -> None:
+        self._telemetry.request_finished(
+            verb=request.verb, resource=request.resource_name, code=code, duration_s=duration_s
+        )
+
+
+def _teach(slot: Slot | None, request: Request, answer: _Answer, duration_s: float) -> None:
+    """Tell the limiter what the answer says about the server's load."""
+    if slot is None:
+        return
+    wait_s = retry_after_s(answer.headers)
+    if answer.status == 429 or (answer.status >= 500 and wait_s):
+        slot.refused(wait_s)
+    elif answer.status < 500 and request.verb != "list":
+        slot.succeeded(duration_s)
+
+
+async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
+    length = response.content_length
+    if length is not None and length <= request.max_bytes:
+        return await response.read()
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > request.max_bytes:
+            response.close()
+            raise request.unavailable(f"the answer is longer than {request.max_bytes} bytes", status=response.status)
+    return bytes(body)
+
+
+def _find_proxy(access: Access) -> URL | None:
+    """The proxy for this server: the kubeconfig's, else that of HTTPS_PROXY and NO_PROXY."""
+    if access.proxy:
+        return URL(access.proxy)
+    parts = urlsplit(access.server)
+    found = urllib.request.getproxies().get(parts.scheme, "")
+    if not found or not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
+        return None
+    return URL(found if "://" in found else f"http://{found}")
+
+
+def _describe(error: Exception, request: Request) -> str:
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+        return f"no answer within {request.timeout_s:.0f}s"
+    return f"the connection failed: {printable(str(error), limit=300) or type(error).__name__}"
+
+
+def _version() -> str:
+    with contextlib.suppress(PackageNotFoundError):
+        return version("resizer")
+    return "0"
