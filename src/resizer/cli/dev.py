@@ -27,7 +27,7 @@ def dev(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
 ) -> None:
     """Run the development cluster and print how to reach it; Ctrl-C ends it."""
-    import uvloop  # noqa: PLC0415 - `resizer --help` stays quick
+    import uvloop
 
     try:
         _check_path(kubeconfig_out)
@@ -46,7 +46,7 @@ class _UnusableError(Exception):
 
 
 async def _serve(path: Path, *, host: str, port: int) -> None:
-    from resizer.devcluster.apiserver import ApiServer  # noqa: PLC0415 - `resizer --help` stays quick
+    from resizer.devcluster.apiserver import ApiServer
 
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

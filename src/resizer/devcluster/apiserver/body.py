@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from resizer.devcluster.apiserver import protobuf
 from resizer.devcluster.apiserver.failure import bad_request, unsupported_media_type
 from resizer.devcluster.apiserver.resource import Document, Resource
 
@@ -41,6 +42,8 @@ def read_object(resource: Resource, data: bytes, content_type: str) -> Document:
     """Read the object that a create or an update sends."""
     if content_type == "application/yaml":
         return _object(_read_yaml(data))
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.read(data)
     if content_type not in {"application/json", "", "application/octet-stream"}:
         raise unsupported_media_type()
     try:
@@ -75,6 +78,8 @@ def read_options(data: bytes, content_type: str) -> Document:
     """Read the DeleteOptions of a delete, which may have no body at all."""
     if not data.strip():
         return {}
+    if content_type == protobuf.MEDIA_TYPE:
+        return protobuf.read(data)
     try:
         return _object(_read_yaml(data) if content_type == "application/yaml" else _decode(data))
     except msgspec.DecodeError as error:

@@ -40,7 +40,7 @@ _POD_FIELDS = {
     )
 }
 _EVENT_TOP = frozenset(
-    {
+    [
         "involvedObject",
         "reason",
         "message",
@@ -55,10 +55,10 @@ _EVENT_TOP = frozenset(
         "related",
         "reportingComponent",
         "reportingInstance",
-    }
+    ]
 )
 _NEW_EVENT_TOP = frozenset(
-    {
+    [
         "regarding",
         "reason",
         "note",
@@ -73,7 +73,7 @@ _NEW_EVENT_TOP = frozenset(
         "deprecatedFirstTimestamp",
         "deprecatedLastTimestamp",
         "deprecatedCount",
-    }
+    ]
 )
 
 

@@ -70,7 +70,8 @@ CLAIM = (
     Column(
         "Access Modes",
         lambda doc: _modes(doc, "status"),
-        f"accessModes contains the actual access modes the volume backing the PVC has. More info: {_DOCS}#access-modes-1",
+        "accessModes contains the actual access modes the volume backing the PVC has. More info: "
+        f"{_DOCS}#access-modes-1",
     ),
     Column("StorageClass", _at("spec.storageClassName"), "StorageClass of the pvc"),
     Column(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from resizer.devcluster.apiserver.catalogue import Catalogue
+from resizer.devcluster.apiserver.openapi import OpenApi
 from resizer.devcluster.apiserver.resource import Document, Resource
 
 VERSION: Document = {
@@ -37,6 +38,7 @@ class Discovery:
     def __init__(self, catalogue: Catalogue, *, address: str) -> None:
         self._catalogue = catalogue
         self._address = address
+        self._openapi = OpenApi(catalogue)
 
     def answer(self, path: str) -> Document | None:
         """Return the document at a path, or None if there is none."""
@@ -54,6 +56,8 @@ class Discovery:
                 found = {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
             case ["apis", group, version] if (group, version) in self._catalogue.versions:
                 found = self._resources(group, version)
+            case ["openapi", *_]:
+                found = self._openapi.answer(path)
             case _:
                 found = None
         return found

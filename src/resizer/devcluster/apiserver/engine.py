@@ -12,6 +12,7 @@ import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from resizer.devcluster.apiserver import failure
 from resizer.devcluster.apiserver.admission import Admission
@@ -74,12 +75,17 @@ def timestamp(moment: dt.datetime) -> str:
 
 
 class Engine:
-    """Applies requests to one store. `now` gives the time for timestamps."""
+    """Applies requests to one store. `now` gives the time for timestamps.
+
+    `dropped_fields` (dotted paths by plural) are lost from every write, as a server loses the fields of a feature
+    that it has not got: `{"persistentvolumeclaims": ("status.allocatedResources",)}` is Kubernetes before 1.32.
+    """
 
     def __init__(self, store: Store, *, now: Callable[[], dt.datetime]) -> None:
         self.store = store
         self._now = now
         self._admission = Admission(store)
+        self.dropped_fields: dict[str, tuple[str, ...]] = {}
 
     def get(self, target: Target) -> Version:
         """Return an object, or raise 404."""
@@ -135,8 +141,7 @@ class Engine:
         """Change an object, or its status, by a function of its document."""
         old = self.get(target)
         body = apply(old.document())
-        if options.strict:
-            self._check_body(target.resource, body, options)
+        self._check_body(target.resource, body, options)
         return self._replace(target, old, body, options, wrong=_as_patch(body))
 
     def delete(self, target: Target, options: DeleteOptions) -> Written:
@@ -203,12 +208,12 @@ class Engine:
             internal = (resource.group or "core").partition(".")[0]
             text = f"converting ({short}.{kind}) to ({internal}.{resource.kind}): unknown conversion"
             raise failure.bad_request(f"{what}: {text}")
-        if options.strict:
-            unknown = ", ".join(f'unknown field "{name}"' for name in unknown_fields(resource, body))
-            if unknown:
-                raise failure.bad_request(f"{what}: strict decoding error: {unknown}")
-        for name in unknown_fields(resource, body):
-            del body[name]
+        unknown = unknown_fields(resource, body, drop=not options.strict)
+        if unknown and options.strict:
+            text = ", ".join(f'unknown field "{name}"' for name in unknown)
+            raise failure.bad_request(f"{what}: strict decoding error: {text}")
+        for path in self.dropped_fields.get(resource.plural, ()):
+            _drop(body, path)
 
     def _begin(self, resource: Resource, body: Document, *, suffix: Callable[[str], bool]) -> None:
         """Give a new object its name, uid, times and what its kind starts with."""
@@ -339,6 +344,15 @@ def _check_preconditions(target: Target, old: Version, options: DeleteOptions) -
 
 def _is_free(collection: Collection, namespace: str) -> Callable[[str], bool]:
     return lambda name: (namespace, name) not in collection.objects
+
+
+def _drop(doc: Document, path: str) -> None:
+    *steps, last = path.split(".")
+    node: Any = doc
+    for step in steps:
+        node = node.get(step) if isinstance(node, dict) else None
+    if isinstance(node, dict):
+        node.pop(last, None)
 
 
 def _generated(prefix: str, is_free: Callable[[str], bool]) -> str:

@@ -11,8 +11,8 @@ before the request is looked at: `latency`, `throttle` (429 with Retry-After), `
 released), `lease-clock` (lease times in the request shifted by `delay_s`);
 after it was applied: `cut` (half an answer, then the end), `reset-after` (applied, then reset), `hold-after`
 (applied, not answered until released);
-on a watch, also one that is open already: `silent` (open, but nothing comes), `gone` (410), `duplicate` (each event
-twice), `reorder` (neighbours swapped), `end` (closed by the server).
+on a watch, also one that is open already: `silent` (open, but nothing comes), `gone` (410), `end` (closed by the
+server); and when events go out: `duplicate` (each event twice), `reorder` (what goes out together comes backwards).
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ BeforeKind = Literal[
     "latency", "throttle", "error", "unavailable", "unauthorized", "reset", "hold-before", "lease-clock"
 ]
 AfterKind = Literal["cut", "reset-after", "hold-after"]
-WatchKind = Literal["silent", "gone", "duplicate", "reorder", "end"]
-FaultKind = BeforeKind | AfterKind | WatchKind
+WatchKind = Literal["silent", "gone", "end"]
+DeliveryKind = Literal["duplicate", "reorder"]
+FaultKind = BeforeKind | AfterKind | WatchKind | DeliveryKind
 
 BEFORE = frozenset(BeforeKind.__args__)  # type: ignore[attr-defined]
 AFTER = frozenset(AfterKind.__args__)  # type: ignore[attr-defined]
 ON_WATCH = frozenset(WatchKind.__args__)  # type: ignore[attr-defined]
+ON_DELIVERY = frozenset(DeliveryKind.__args__)  # type: ignore[attr-defined]
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One fault. `delay_s` is the latency, the Retry-After, or the shift of a lease's clock."""
 
     kind: FaultKind
@@ -146,6 +148,7 @@ class Faults:
         active = self._active.get(number)
         if active is not None:
             active.released.set()
+            self._tell()
 
     def remove(self, number: str) -> None:
         """Take a fault out of force, letting go what it holds."""

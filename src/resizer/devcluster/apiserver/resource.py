@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from resizer.devcluster.apiserver.failure import Cause
@@ -27,12 +27,14 @@ class Rules:
     `quantities` are the paths whose values are resource quantities (`*` stands for every key of a map, `[]` for
     every element of a list); they are brought into canonical form on each write. `omitted_when_empty` are maps
     that vanish when nothing is left in them. `conditions` are paths of condition lists, whose elements always
-    carry type, status and the two times.
+    carry type, status and the two times. `known` names the fields below a path, for the kinds that people write by
+    hand: others are dropped, or refused under strict validation.
     """
 
     quantities: tuple[str, ...] = ()
     omitted_when_empty: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    known: ClassVar[Mapping[str, str]] = {}
 
     def default(self, doc: Document) -> None:
         """Fill in what the type itself defaults, on every write."""

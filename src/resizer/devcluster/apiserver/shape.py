@@ -18,6 +18,25 @@ QUANTITY_TEXT = (
 )
 _META_MAPS = ("labels", "annotations")
 _META_OMITTED = ("labels", "annotations", "finalizers", "ownerReferences")
+_META_FIELDS = frozenset(
+    [
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ]
+)
 _KEPT_EMPTY = frozenset({"rules", "items", "subjects"})
 
 
@@ -48,9 +67,21 @@ def ordered(doc: Document) -> Document:
     return {**first, **{key: value for key, value in doc.items() if key not in first}}
 
 
-def unknown_fields(resource: Resource, doc: Document) -> list[str]:
-    """List the top-level fields that the type does not have."""
-    return [key for key in doc if key not in resource.fields and key not in {"kind", "apiVersion", "metadata"}]
+def unknown_fields(resource: Resource, doc: Document, *, drop: bool) -> list[str]:
+    """List the fields that the type does not have, and take them out if asked to."""
+    places = [("", resource.fields | {"kind", "apiVersion", "metadata"}), ("metadata", _META_FIELDS)]
+    places += [(path, frozenset(names.split())) for path, names in resource.rules.known.items()]
+    found = []
+    for path, known in places:
+        node: Any = doc
+        for step in filter(None, path.split(".")):
+            node = node.get(step) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            wrong = [key for key in node if key not in known]
+            found += [f"{path}.{key}" if path else key for key in wrong]
+            for key in wrong if drop else ():
+                del node[key]
+    return found
 
 
 def _check_metadata(doc: Document) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -52,8 +53,8 @@ class Streams:
         feed, first = self._begin(call, resource, presenter)
         response = web.StreamResponse(headers={"Content-Type": form.content_type, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
         if feed is None:
+            await response.prepare(request)
             await response.write(error_event())
             return response
 
@@ -68,18 +69,21 @@ class Streams:
             revision=lambda: self._store.revision,
             bookmark_every_s=self._limits.bookmark_every_s if _wants_bookmarks(call.query) else None,
         )
-        await self._run(watch, resource, first, timeout_s=self._timeout_s(call.query))
+        timeout_s = self._timeout_s(call.query)
+        with self._listening(watch, resource), contextlib.suppress(ConnectionResetError, ConnectionAbortedError):
+            await response.prepare(request)
+            await watch.run(first, timeout_s=timeout_s)
         return response
 
-    async def _run(self, watch: Watch, resource: Resource, first: list[bytes], *, timeout_s: float) -> None:
+    @contextlib.contextmanager
+    def _listening(self, watch: Watch, resource: Resource) -> Iterator[None]:
+        """Wake a watch for changes of its resource and of the faults, as long as it is open."""
         audiences = (self._store.collection(resource).listeners, self._faults.listeners)
         self._open.add(watch)
         for audience in audiences:
             audience.add(watch.wake)
         try:
-            await watch.run(first, timeout_s=timeout_s)
-        except (ConnectionResetError, ConnectionAbortedError):
-            return  # The client has gone: there is nobody to tell.
+            yield
         finally:
             self._open.discard(watch)
             for audience in audiences:

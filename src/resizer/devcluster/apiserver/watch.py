@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from resizer.devcluster.apiserver.failure import expired
-from resizer.devcluster.apiserver.faults import ON_WATCH, ActiveFault
+from resizer.devcluster.apiserver.faults import ON_DELIVERY, ON_WATCH, ActiveFault
 from resizer.devcluster.apiserver.present import Presenter
 from resizer.devcluster.apiserver.selector import Selection
 from resizer.devcluster.apiserver.store import Change, Collection, CompactedError, decode, encode
@@ -101,6 +101,8 @@ class Watch:
         self._over = False
         self._silenced: ActiveFault | None = None
         self._bell = asyncio.Event()
+        # The first look needs no bell: something may have happened while the watch was being opened.
+        self._bell.set()
 
     def wake(self) -> None:
         """Look again: something may have changed."""
@@ -133,14 +135,14 @@ class Watch:
     async def _serve(self, loop: asyncio.AbstractEventLoop, first: list[bytes]) -> None:
         events, served_at = first, 0.0
         while True:
-            self._bell.clear()
             if events:
                 await self._write(b"".join(events))
                 served_at = loop.time()
             if self._over:
                 return
-            if not self._feed.behind:
+            if self._silent or not self._feed.behind:
                 await self._bell.wait()
+            self._bell.clear()
             wait_s = served_at + _GAP_S - loop.time()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
@@ -150,9 +152,13 @@ class Watch:
                 await self._write(error_event())
                 return
 
+    @property
+    def _silent(self) -> bool:
+        return self._silenced is not None and not self._silenced.released.is_set()
+
     def _due(self) -> list[bytes]:
         """Collect what goes out next, as the faults in force will have it."""
-        if self._silenced is not None and not self._silenced.released.is_set():
+        if self._silent:
             return []
         fault = self._strike(ON_WATCH)
         kind = fault.fault.kind if fault is not None else ""
@@ -165,10 +171,10 @@ class Watch:
             self._over = True
             return []
         events = self._feed.take()
-        if kind == "duplicate":
-            events = [event for event in events for _ in range(2)]
-        elif kind == "reorder":
-            events = events[::-1]
+        fault = self._strike(ON_DELIVERY) if events else None
+        if fault is not None:
+            twice = fault.fault.kind == "duplicate"
+            events = [event for event in events for _ in range(2)] if twice else events[::-1]
         if self._bookmark_due and not events:
             events.append(self._presenter.bookmark(self._revision()))
         self._bookmark_due = False

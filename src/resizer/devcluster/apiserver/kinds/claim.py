@@ -8,7 +8,8 @@ of a resize in the status are a closed list.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from resizer.devcluster.apiserver.failure import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
@@ -41,6 +42,13 @@ class ClaimRules(Rules):
         "status.modifyVolumeStatus",
     )
     conditions = ("status.conditions",)
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "accessModes dataSource dataSourceRef resources selector storageClassName volumeAttributesClassName "
+        "volumeMode volumeName",
+        "spec.resources": "limits requests",
+        "status": "accessModes allocatedResourceStatuses allocatedResources capacity conditions "
+        "currentVolumeAttributesClassName modifyVolumeStatus phase",
+    }
 
     def default(self, doc: Document) -> None:
         """Default the volume mode."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from resizer.devcluster.apiserver.failure import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
@@ -30,6 +31,10 @@ class NamespaceRules(Rules):
 
 class LeaseRules(Rules):
     """Leases: durations are positive."""
+
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "acquireTime holderIdentity leaseDurationSeconds leaseTransitions preferredHolder renewTime strategy"
+    }
 
     def validate(self, doc: Document) -> list[Cause]:
         """Check the two counters."""
@@ -115,6 +120,11 @@ class StorageClassRules(Rules):
 class AttachmentRules(Rules):
     """Volume attachments start as not attached, and their spec stands still."""
 
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "attacher nodeName source",
+        "status": "attachError attached attachmentMetadata detachError",
+    }
+
     def prepare_create(self, doc: Document, now: str) -> None:
         """Start as not attached."""
         del now
@@ -171,6 +181,7 @@ class QuotaRules(Rules):
     """Resource quotas; who counts what is used is `admission`."""
 
     quantities = ("spec.hard.*", "status.hard.*", "status.used.*")
+    known: ClassVar[Mapping[str, str]] = {"spec": "hard scopeSelector scopes", "status": "hard used"}
 
     def prepare_create(self, doc: Document, now: str) -> None:
         """Start with nothing counted."""
