@@ -142,7 +142,7 @@ class _PluginLoader:
 
     async def load(self) -> Access:
         """Run the plugin or renew the token. Raises CredentialsError."""
-        from kubernetes_asyncio.client import Configuration  # noqa: PLC0415 - costs 53 MB
+        from kubernetes_asyncio.client import Configuration  # costs 53 MB
 
         # Built explicitly, never by the class's default, which copies whatever another part of the process set.
         configuration = type.__call__(Configuration)
@@ -157,7 +157,7 @@ class _PluginLoader:
         return self._access(configuration)
 
     async def _fill(self, configuration: Any) -> None:
-        from kubernetes_asyncio.config import ConfigException, kube_config  # noqa: PLC0415 - costs 53 MB
+        from kubernetes_asyncio.config import ConfigException, kube_config  # costs 53 MB
 
         context = self._context
         try:

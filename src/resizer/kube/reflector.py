@@ -2,13 +2,9 @@
 
 What always holds: every wait has a deadline (list, open, silence, the watch's whole life); a watch that says nothing
 for 70 s is closed and opened again, and if that one is silent too, everything is listed afresh; a version that the
-server has forgotten (410) means a fresh list, and what is missing there is reported as deleted; `synced` is true
-only after the first list was processed; duplicates and late events do no harm, the shelf refuses them. The loop ends
-only by cancellation, and nothing else retries inside it.
-
-Two ages tell of its health. `age_s` counts from the last sign of life of the *watch* (readiness, metric): after a
-silent watch only data counts, so that a server that accepts watches and never speaks is seen. `attempt_age_s` counts
-from the last thing we tried (liveness): an API server that is away makes the first grow and not the second.
+server has forgotten (410) means a fresh list, and what is missing there is reported as deleted; `health.synced`
+is true only after the first list was processed; duplicates and late events do no harm, the shelf refuses them. The
+loop ends only by cancellation, and nothing else retries inside it.
 
 Sources: Kubernetes API concepts ("Efficient detection of changes"), KEP-3157 (WatchList), KEP-956 (bookmarks).
 """
@@ -18,7 +14,6 @@ import random
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
-import structlog
 from msgspec import Struct
 
 from resizer.kube.answer import error_of_status
@@ -31,6 +26,7 @@ from resizer.kube.decode import (
     decode_page,
     decode_status,
 )
+from resizer.kube.health import WatchHealth
 from resizer.kube.limiter import Share
 from resizer.kube.projection import MalformedObjectError
 from resizer.kube.resource import Resource
@@ -38,14 +34,13 @@ from resizer.kube.store import Cached, Shelf
 from resizer.kube.stream import Oversized, WatchStream
 from resizer.kube.telemetry import KubeTelemetry, RestartReason
 from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
-from resizer.model.errors import ApiError, ExpiredError, ForbiddenError, InvalidError, UnavailableError
+from resizer.model.errors import ApiError, ExpiredError, InvalidError, UnavailableError
 
 PAGE_SIZE: Final = 5000
 _MIN_PAGE_SIZE: Final = 50
 _YIELD_EVERY: Final = 500
 
 T = TypeVar("T", bound=Cached)
-log = structlog.get_logger("resizer.kube.reflector")
 
 
 class Timing(Struct, frozen=True):
@@ -95,9 +90,9 @@ class Reflector(Generic[T]):
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.selection = selection
-        self.synced = False
-        self.last_error: ApiError | None = None
         self.restarts = 0
+        self.running = False
+        self.health = WatchHealth(selection.resource.plural)
         self._transport = transport
         self._shelf = shelf
         self._decoder = decoder
@@ -107,56 +102,39 @@ class Reflector(Generic[T]):
         self._draw = draw
         self._version = ""
         self._watch_list = True
-        self._silent = 0
         self._backoff = Backoff(draw=draw)
         self._loop = asyncio.get_running_loop()
-        self._alive_at = self._attempt_at = self._loop.time()
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def age_s(self) -> float:
-        """Seconds since the watch last showed life: an event, a bookmark, an opening that followed no silence."""
-        return self._loop.time() - self._alive_at
-
-    def attempt_age_s(self) -> float:
-        """Seconds since something was last tried or received."""
-        return self._loop.time() - self._attempt_at
-
-    async def wait_synced(self) -> None:
-        """Wait until the first list has been processed. Raises ForbiddenError while the right is missing."""
-        if self.synced:
-            return
-        if isinstance(self.last_error, ForbiddenError):
-            raise self.last_error
-        mine: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.append(mine)
-        try:
-            await mine
-        finally:
-            if mine in self._waiters:
-                self._waiters.remove(mine)
+        self._watch_ends_at = 0.0
 
     async def run(self) -> None:
         """List and watch until cancelled."""
-        while True:
-            started = self._loop.time()
-            reason = await self._run_once()
-            self.restarts += 1
-            self._telemetry.watch_restarted(resource=self.selection.resource.plural, reason=reason)
-            lived_s = self._loop.time() - started
-            if lived_s >= 1 and reason != "error":
-                self._backoff.reset()
-            else:
-                await asyncio.sleep(self._backoff.next_s())
+        self.health.note_attempt()
+        self.running = True
+        try:
+            while True:
+                await self._run_and_wait()
+        finally:
+            self.running = False
+
+    async def _run_and_wait(self) -> None:
+        started = self._loop.time()
+        reason = await self._run_once()
+        self.restarts += 1
+        self._telemetry.watch_restarted(resource=self.selection.resource.plural, reason=reason)
+        if reason != "error" and self._loop.time() - started >= 1:
+            self._backoff.reset()
+        else:
+            await asyncio.sleep(self._backoff.next_s())
 
     def statistics(self) -> dict[str, float | int | str | bool]:
         """Return figures for /debug/state."""
         return {
-            "synced": self.synced,
-            "watch_age_s": round(self.age_s(), 1),
-            "attempt_age_s": round(self.attempt_age_s(), 1),
+            "synced": self.health.synced,
+            "watch_age_s": round(self.health.age_s(), 1),
+            "attempt_age_s": round(self.health.attempt_age_s(), 1),
             "restarts": self.restarts,
             "malformed": self._decoder.malformed,
-            "last_error": str(self.last_error) if self.last_error is not None else "",
+            "last_error": str(self.health.last_error or ""),
         }
 
     async def _run_once(self) -> RestartReason:
@@ -164,16 +142,16 @@ class Reflector(Generic[T]):
         try:
             await self._list_and_watch()
         except _SilentError:
-            self._silent += 1
-            if self._silent > 1:
-                self._version = ""
-            log.warning("watch.silent", resource=self.selection.resource.plural, seconds=self._timing.idle_s)
+            self.health.note_silence()
+            if self.health.silences > 1 or not self.health.synced:
+                # Watches may be what is broken here (a proxy that buffers them): ask in another way.
+                self._version, self._watch_list = "", False
             return "silent"
         except ExpiredError:
             self._version = ""
             return "expired"
         except ApiError as error:
-            self._note_failure(error)
+            self.health.note_failure(error)
             return "error"
         return "closed"
 
@@ -196,17 +174,17 @@ class Reflector(Generic[T]):
             stream.close()
 
     async def _open(self) -> WatchStream:
-        self._attempt_at = self._loop.time()
+        self.health.note_attempt()
         timing = self._timing
         seconds = int(timing.watch_s + timing.watch_spread_s * self._draw())
-        self._watch_ends_at = self._attempt_at + seconds + timing.grace_s
+        self._watch_ends_at = self._loop.time() + seconds + timing.grace_s
         params = {**self.selection.params, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         if self._version:
             params["resourceVersion"] = self._version
         else:
             params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         stream = await self._transport.watch(self._request("watch", params, timeout_s=timing.open_s, share=None))
-        self._note_life(data=False)
+        self.health.note_opened()
         return stream
 
     async def _follow(self, stream: WatchStream, *, floor: int) -> None:
@@ -224,10 +202,11 @@ class Reflector(Generic[T]):
                 return
             if lines:
                 heard_at = self._loop.time()
-                self._note_life(data=True)
+                self.health.note_data()
+                self._backoff.reset()
             for line in lines:
                 self._take_line(line, floor=floor)
-            if not self.synced:
+            if not self.health.synced:
                 # A long list comes in one burst; others want to run meanwhile.
                 await asyncio.sleep(0)
 
@@ -283,7 +262,7 @@ class Reflector(Generic[T]):
         floor = self._shelf.begin_list()
         token, version = "", 0
         while True:
-            self._attempt_at = self._loop.time()
+            self.health.note_attempt()
             params = {**self.selection.params, "limit": str(self._page_size)}
             if token:
                 params["continue"] = token
@@ -292,7 +271,7 @@ class Reflector(Generic[T]):
             if not token:
                 break
         self._end_list(version, floor=0)
-        self._note_life(data=False)
+        self.health.note_opened()
 
     async def _list_page(self, params: dict[str, str], *, floor: int) -> tuple[int, str]:
         request = self._request("list", params, timeout_s=self._timing.list_s, share=Share.READ)
@@ -322,39 +301,7 @@ class Reflector(Generic[T]):
             raise ExpiredError("the server's history went back; all is read again", verb="watch", resource=resource)
         gone = self._shelf.end_list(version)
         self._version = str(version)
-        if not self.synced:
-            log.info("watch.synced", resource=resource, objects=len(self._shelf), version=version)
-        elif gone:
-            log.info("watch.caught_up", resource=resource, deleted_meanwhile=gone)
-        self.synced = True
-        self.last_error = None
-        self._wake(None)
-
-    def _note_life(self, *, data: bool) -> None:
-        now = self._attempt_at = self._loop.time()
-        if data:
-            self._silent = 0
-            self._backoff.reset()
-            self.last_error = None
-        if data or not self._silent:
-            self._alive_at = now
-
-    def _note_failure(self, error: ApiError) -> None:
-        self._attempt_at = self._loop.time()
-        if type(error) is not type(self.last_error):
-            log.warning("watch.failed", resource=self.selection.resource.plural, error=str(error))
-        self.last_error = error
-        if isinstance(error, ForbiddenError):
-            self._wake(error)
-
-    def _wake(self, error: ApiError | None) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                if error is None:
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(error)
-        self._waiters.clear()
+        self.health.note_synced(objects=len(self._shelf), deleted_meanwhile=gone)
 
     def _request(self, verb: str, params: dict[str, str], *, timeout_s: float, share: Share | None) -> Request:
         return Request(

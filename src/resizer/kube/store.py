@@ -97,7 +97,7 @@ class Shelf(Generic[T]):
     def forget(self, key: str, *, uid: str = "") -> None:
         """Drop an object that a read did not find (404) or whose state cannot be read; of that `uid` only, if given."""
         old = self._objects.get(key)
-        if old is not None and uid in ("", self._uid_of(old)):
+        if old is not None and uid in {"", self._uid_of(old)}:
             self._forget(key, uid=self._uid_of(old), version=int(old.version))
 
     def drop_unreadable(self, key: str) -> None:

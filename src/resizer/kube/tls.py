@@ -69,7 +69,7 @@ def describe(error: Exception) -> str:
 
 
 def _check_certificate(certificate: bytes, where: str) -> None:
-    from cryptography import x509  # noqa: PLC0415 - 9 MB, needed only where client certificates are used
+    from cryptography import x509  # 9 MB, needed only where client certificates are used
 
     try:
         end = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
