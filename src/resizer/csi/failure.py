@@ -1,0 +1,74 @@
+"""From gRPC's failures to ours: every exception a call can end with becomes a DriverError with a safe message.
+
+Called by `call` only. Three things are decided here:
+
+- *Uncertain stays uncertain.* gRPC's own client reports some transport failures under codes that a driver uses
+  for a known failure (a stream that broke off: UNKNOWN or INTERNAL), and an answer that cannot be decoded is no
+  failure of the growth at all: the driver may well have grown the volume. Both become UNAVAILABLE, whose outcome
+  is uncertain, so the recorded target stands and the call is repeated (CSI: ControllerExpandVolume is idempotent).
+- *A message is foreign text.* It is bounded and made printable; bytes that are no UTF-8 arrive as Latin-1.
+- *Secrets.* A driver may quote a credential it was given: every value of the call's secrets is taken out of the
+  message before anything else. The original exception is not chained, since it carries the raw text.
+"""
+
+from collections.abc import Iterable
+from typing import Final, get_args
+
+import grpc
+
+from resizer.model.errors import DriverError, GrpcCode
+from resizer.model.text import printable
+
+MAX_MESSAGE: Final = 1024
+_SEARCHED: Final = 64 * 1024
+_SHORTEST_SECRET: Final = 4
+"""Values shorter than this are ordinary words; taking them out would garble the message and hide nothing."""
+
+_CODES: Final[dict[str, GrpcCode]] = {code: code for code in get_args(GrpcCode)}
+_BROKEN_STREAM: Final[tuple[tuple[GrpcCode, str], ...]] = (
+    ("UNKNOWN", "Stream removed"),
+    ("INTERNAL", "Stream removed"),
+    ("INTERNAL", "Received RST_STREAM"),
+    ("INTERNAL", "RST_STREAM"),
+)
+
+
+def go_code_name(code: str) -> str:
+    """Write a code as Go's gRPC does (`DEADLINE_EXCEEDED` is `DeadlineExceeded`), as the peer's metrics have it."""
+    if code in ("OK", "CANCELLED"):
+        return {"OK": "OK", "CANCELLED": "Canceled"}[code]
+    return "".join(part.capitalize() for part in code.split("_"))
+
+
+def driver_error(error: grpc.aio.AioRpcError, *, secrets: Iterable[str] = ()) -> DriverError:
+    """Map gRPC's error of one call. `secrets` are the values that the message may not contain."""
+    code = _CODES.get(error.code().name, "UNKNOWN")
+    text = error.details() or ""
+    if any(code == broken and text.startswith(start) for broken, start in _BROKEN_STREAM):
+        code = "UNAVAILABLE"
+    return DriverError(code, safe_message(text, secrets=secrets))
+
+
+def undecodable_answer(method: str) -> DriverError:
+    """The driver answered, and nobody can read what: the outcome is unknown."""
+    return DriverError("UNAVAILABLE", f"the driver's answer to {method} cannot be decoded, so what it did is not known")
+
+
+def cancelled_call() -> DriverError:
+    """The connection was closed under a call in flight."""
+    return DriverError("CANCELLED", "the connection to the driver was closed during the call")
+
+
+def safe_message(text: str, *, secrets: Iterable[str] = ()) -> str:
+    """Return a driver's message without secrets, on one line, at most some 1,024 characters."""
+    text = text[:_SEARCHED]
+    for value in sorted(_hidden(secrets), key=len, reverse=True):
+        text = text.replace(value, "[redacted]")
+    return printable(text, limit=MAX_MESSAGE)
+
+
+def _hidden(secrets: Iterable[str]) -> set[str]:
+    hidden: set[str] = set()
+    for value in secrets:
+        hidden.update(part for part in (value, value.strip(), *value.splitlines()) if len(part) >= _SHORTEST_SECRET)
+    return hidden
