@@ -207,7 +207,7 @@ def _record_expansion(claim: Claim, snapshot: Snapshot, memory: Memory, observat
     body = _volume_body(claim, volume, snapshot, observation)
     if body:
         return Step(RecordVolume(body, then=observation), memory)
-    effect, then = _claim_body(claim, snapshot, observation)
+    effect, then = _claim_body(claim, snapshot, memory, observation)
     return Step(effect, memory) if effect else advance(snapshot, memory, then, policy)
 
 
@@ -224,15 +224,19 @@ def _volume_body(claim: Claim, volume: Volume, snapshot: Snapshot, observation: 
     )
 
 
-def _claim_body(claim: Claim, snapshot: Snapshot, observation: Expanded) -> tuple[Effect | None, Observation]:
+def _claim_body(
+    claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded
+) -> tuple[Effect | None, Observation]:
     target, expansion = observation.target, observation.expansion
     if not expansion.node_expansion_required:
-        finished = FinishRecorded(target, expansion.capacity_bytes)
+        progress = bool(observation.state) or expansion.capacity_bytes > memory.from_bytes
+        finished = FinishRecorded(target, expansion.capacity_bytes, is_progress=progress)
         body = status.record_finished(claim, format_bytes(expansion.capacity_bytes))
         return (RecordClaim(body, finished) if body else None), finished
     pending = PendingRecorded(target)
     node_began = claim.state == NODE_RESIZE_IN_PROGRESS and observation.state != NODE_RESIZE_IN_PROGRESS
-    if node_began or (claim.capacity_bytes >= target.size_bytes and not claim.state):
+    node_ended = memory.from_bytes < target.size_bytes <= claim.capacity_bytes and not claim.state
+    if node_began or node_ended:
         # Our patch arrived although its answer did not, and the node has moved on since.
         return None, pending
     body = status.record_node_pending(claim, now=noting.timestamp(snapshot.now))
@@ -280,7 +284,9 @@ def _await_node(claim: Claim, snapshot: Snapshot, memory: Memory) -> Step:
 def _finish(claim: Claim, snapshot: Snapshot, memory: Memory, observation: FinishRecorded) -> Step:
     said = Say("Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
     finish: Finish = noting.finish(memory, snapshot.now, grown_to=observation.capacity_bytes)
-    wants_more = claim.requested_bytes > claim.capacity_bytes
+    # A finish that moved neither size nor state (records written by hand) could follow itself for ever: the next
+    # resync goes on from there, as the peer does.
+    wants_more = claim.requested_bytes > claim.capacity_bytes and observation.is_progress
     outcome = Settle("restart", 0.0, "more was asked for meanwhile") if wants_more else Settle("finished")
     return Step(outcome, Memory(), (said, finish, Leave()))
 

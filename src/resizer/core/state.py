@@ -127,6 +127,8 @@ class FinishRecorded(Struct, frozen=True, tag=True):
 
     target: Target
     capacity_bytes: int
+    is_progress: bool = True
+    """Whether the claim's size or state is another than before the driver was called."""
 
 
 class NodeAwaited(Struct, frozen=True, tag=True):
