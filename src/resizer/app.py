@@ -1,0 +1,286 @@
+"""Composition root: builds everything from the settings, owns the task groups and the order of the shutdown.
+
+    outer group: HTTP endpoints, event-loop lag, the sender of events
+      > one task a driver: its connection, its lease, its work group
+        > sources: the watches of claims, volumes and pods
+
+`stop` (SIGTERM) goes from the inside out: work groups close their queues and finish what they have in hand within the
+grace time, their leases are released, the watches end, queued events are sent, connections are closed.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from resizer.core.pacing import Limits
+from resizer.core.state import Policy
+from resizer.csi.connection import ConnectedDriver, DriverConnection
+from resizer.csi.rules import MalformedRulesError, RuleBook, load_rules
+from resizer.kube.client import KubeClient, KubeOptions
+from resizer.kube.credentials import CredentialsError
+from resizer.kube.elector import AlwaysHeld
+from resizer.kube.lease import LeaseTiming
+from resizer.obs.http import EndpointError, serve_endpoints
+from resizer.obs.metrics import Metrics
+from resizer.obs.probe import LoopMonitor, Probes
+from resizer.pipeline.group import DriverGroup, Surroundings
+from resizer.pipeline.intake import Intake
+from resizer.pipeline.ports import JsonObject, LeaseGuard
+from resizer.pipeline.stages.nudge import Nudger
+from resizer.rpc.channel import MalformedAddressError
+from resizer.settings import Settings
+
+EVENTS_DRAIN_S: Final = 3.0
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The pipeline cannot start: one line for the person who started it, and the exit code."""
+
+    def __init__(self, text: str, *, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises StartError when something that is needed cannot be had."""
+    metrics = Metrics()
+    rules = _load_rules(settings)
+    connections = _make_connections(settings, metrics)
+    try:
+        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube)
+    except CredentialsError as error:
+        raise StartError(str(error), exit_code=2) from error
+    pipeline = Pipeline(settings, kube=kube, metrics=metrics, rules=rules, connections=connections)
+    try:
+        async with pipeline.endpoints():
+            await pipeline.run(stop)
+    finally:
+        await kube.close()
+
+
+def _load_rules(settings: Settings) -> RuleBook:
+    try:
+        return load_rules(Path(settings.driver_rules)) if settings.driver_rules else RuleBook()
+    except MalformedRulesError as error:
+        raise StartError(str(error), exit_code=2) from error
+
+
+def _make_connections(settings: Settings, metrics: Metrics) -> list[DriverConnection]:
+    try:
+        return [
+            DriverConnection(address, timeout_s=settings.timeout, telemetry=metrics.csi)
+            for address in settings.csi_address
+        ]
+    except MalformedAddressError as error:
+        raise StartError(f"csi-address: {error}", exit_code=2) from error
+
+
+def _kube_options(settings: Settings) -> KubeOptions:
+    return KubeOptions(
+        kubeconfig=Path(settings.kubeconfig) if settings.kubeconfig else None,
+        master=settings.master,
+        qps=settings.kube_api_qps,
+        burst=settings.kube_api_burst,
+    )
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        limits=Limits(settings.retry_interval_start, settings.retry_interval_max),
+        handle_in_use=settings.handle_volume_inuse_error,
+        node_timeout_s=settings.node_timeout,
+    )
+
+
+class Pipeline:
+    """Everything that runs, put together."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        kube: KubeClient,
+        metrics: Metrics,
+        rules: RuleBook,
+        connections: list[DriverConnection],
+    ) -> None:
+        self._settings = settings
+        self._kube = kube
+        self._metrics = metrics
+        self._rules = rules
+        self._connections = connections
+        self._groups: dict[str, DriverGroup] = {}
+        self._monitor = LoopMonitor(metrics.loop)
+        self._refusals: list[str] = []
+        self._intake = Intake(kube.store)
+        kube.store.subscribe_claims(self._intake.claim_changed)
+        kube.store.subscribe_volumes(self._intake.volume_changed)
+        nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append) if settings.nudge else None
+        self._around = Surroundings(
+            objects=kube.store,
+            writer=kube.writer,
+            events=kube.events,
+            secrets=kube.secrets,
+            pods=kube.pods,
+            intake=self._intake,
+            stages=metrics.stages,
+            resizes=metrics.resizes,
+            queues=metrics.queues,
+            nudger=nudger,
+            policy=_policy(settings),
+            now=time.time,
+            workers=settings.workers,
+            grace_s=settings.shutdown_grace,
+        )
+
+    @contextlib.asynccontextmanager
+    async def endpoints(self) -> AsyncIterator[None]:
+        """Serve metrics, probes and state for the block, if an address is set."""
+        if not self._settings.http_address:
+            yield
+            return
+        probes = Probes(readiness=self._unready, liveness=self._stuck, leadership=self._stuck_leaders)
+        try:
+            server = await serve_endpoints(
+                self._settings.http_address,
+                metrics=self._metrics,
+                probes=probes,
+                state=self.state,
+                metrics_path=self._settings.metrics_path,
+                open_to_all=self._settings.debug_endpoints,
+            )
+        except EndpointError as error:
+            raise StartError(str(error), exit_code=1) from error
+        try:
+            yield
+        finally:
+            await server.close()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run sources, connections and work groups until `stop`, then end them in order."""
+        async with asyncio.TaskGroup() as outer:
+            background = [
+                outer.create_task(self._kube.run_events(), name="events"),
+                outer.create_task(self._monitor.run(), name="loop-lag"),
+                outer.create_task(self._kube.run_sources(), name="sources"),
+                outer.create_task(self._resync(), name="resync"),
+                *(outer.create_task(c.run(), name=f"connection-{c.state.address}") for c in self._connections),
+            ]
+            async with asyncio.TaskGroup() as drivers:
+                for connection in self._connections:
+                    drivers.create_task(self._serve(connection, stop), name=f"driver-{connection.state.address}")
+            await self._kube.events.drain(timeout_s=EVENTS_DRAIN_S)
+            for task in background:
+                task.cancel()
+
+    async def _serve(self, connection: DriverConnection, stop: asyncio.Event) -> None:
+        """Serve the driver behind one address: when it is there, and while the lease is ours."""
+        if not await _ends_before(stop, connection.wait_driver()) or connection.driver is None:
+            return
+        driver = connection.driver
+        name = driver.facts.name
+        if name in self._groups:
+            log.error("driver.twice", driver=name, address=connection.state.address, consequence="not served here")
+            return
+        self._metrics.stages.driver_known(name)
+        await self._lead(driver, stop)
+
+    async def _lead(self, driver: ConnectedDriver, stop: asyncio.Event) -> None:
+        settings, name = self._settings, driver.facts.name
+        if not settings.leader_election:
+            await self._work(driver, AlwaysHeld(), stop)
+            return
+        elector = self._kube.elector(
+            name,
+            namespace=settings.leader_election_namespace,
+            timing=LeaseTiming(
+                settings.leader_election_lease_duration,
+                settings.leader_election_renew_deadline,
+                settings.leader_election_retry_period,
+            ),
+            labels=dict(part.split("=", 1) for part in settings.leader_election_labels.split(",") if "=" in part),
+        )
+        leading = elector.run(lambda: self._work(driver, elector, stop))
+        await _ends_before(stop, leading, may_finish=elector.is_held)
+
+    async def _work(self, driver: ConnectedDriver, lease: LeaseGuard, stop: asyncio.Event) -> None:
+        """Run the driver's work group once the cache can be trusted."""
+        name = driver.facts.name
+        if not await _ends_before(stop, self._kube.wait_synced()):
+            return
+        group = DriverGroup(driver, lease, self._around, rules=self._rules.rules_of(name))
+        self._groups[name] = group
+        try:
+            await group.run(stop)
+        finally:
+            self._groups.pop(name, None)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_period)
+            self._intake.resync()
+
+    def state(self) -> JsonObject:
+        """What `/debug/state` shows."""
+        return {
+            "drivers": [
+                {
+                    "address": c.state.address,
+                    "driver": c.state.driver,
+                    "phase": c.state.phase,
+                    "reason": c.state.reason,
+                    "working": c.state.driver in self._groups,
+                }
+                for c in self._connections
+            ],
+            "claims": [
+                {
+                    "claim": s.claim,
+                    "driver": s.driver,
+                    "phase": s.phase,
+                    "since": s.asked_at,
+                    "class": s.class_,
+                    "failures": s.failures,
+                    "outcome": s.outcome,
+                    "next_try": s.next_try_at,
+                }
+                for group in self._groups.values()
+                for s in group.states()
+            ],
+            "kubernetes": self._kube.statistics(),
+            "nudge": {"enabled": self._settings.nudge, "refused": self._refusals},
+        }
+
+    def _unready(self) -> list[str]:
+        return self._kube.readiness_problems()
+
+    def _stuck(self) -> list[str]:
+        return [*self._kube.liveness_problems(), *self._monitor.problems()]
+
+    def _stuck_leaders(self) -> list[str]:
+        return self._kube.liveness_problems()
+
+
+async def _ends_before(
+    stop: asyncio.Event, work: Coroutine[Any, Any, object], *, may_finish: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait for `work`; cut it off at `stop` unless it then `may_finish`. Whether it ended by itself."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and not may_finish():
+            return False
+        await task
+        return True
+    finally:
+        stopping.cancel()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
