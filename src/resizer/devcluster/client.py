@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import random
 import ssl
 from collections.abc import AsyncGenerator, Mapping
@@ -259,7 +260,8 @@ class Client:
     ) -> Document:
         """Send one request and decode its answer; for what has no method of its own."""
         headers = {"Content-Type": content_type} if body is not None else {}
-        data = None if body is None else _encode(body)
+        # aiohttp wants large bodies as files.
+        data = None if body is None else io.BytesIO(_encode(body))
         url = self._url + path
         try:
             async with self._session.request(

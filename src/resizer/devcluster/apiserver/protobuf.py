@@ -107,6 +107,8 @@ _TYPES: dict[str, dict[int, _Field]] = {
     "TypeMeta": _table("1 apiVersion str, 2 kind str"),
 }
 
+_KINDS = {name for name, table in _TYPES.items() if 1 in table and table[1].name == "metadata"} | {"DeleteOptions"}
+
 
 def read(data: bytes) -> Document:
     """Read a body; 415 for a kind or a field that the table does not have."""
@@ -115,7 +117,7 @@ def read(data: bytes) -> Document:
     try:
         envelope = _message("Envelope", data[len(_MAGIC) :])
         kind = envelope.get("type", {}).get("kind", "")
-        if kind not in _TYPES or not kind[:1].isupper():
+        if kind not in _KINDS:
             raise unsupported_media_type()
         return {"kind": kind, "apiVersion": envelope["type"].get("apiVersion", ""), **_message(kind, envelope["raw"])}
     except (IndexError, KeyError, UnicodeDecodeError) as error:
