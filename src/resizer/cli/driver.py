@@ -67,7 +67,8 @@ def driver(
 
 async def _run(config: "DriverConfig") -> int:
     """Serve until a signal; returns the exit code."""
-    from resizer.driver.service import ConfigurationError, StateInUseError, serve
+    from resizer.driver.service import ConfigurationError, serve
+    from resizer.driver.state import StateUnusableError
     from resizer.driver.volumes import StateDamagedError
     from resizer.rpc.server import SocketUnavailableError
 
@@ -83,7 +84,7 @@ async def _run(config: "DriverConfig") -> int:
                 err=True,
             )
             await stop.wait()
-    except (ConfigurationError, StateInUseError, StateDamagedError, SocketUnavailableError) as error:
+    except (ConfigurationError, StateUnusableError, StateDamagedError, SocketUnavailableError) as error:
         typer.echo(f"resizer driver: {error}", err=True)
         return 1
     return 0

@@ -14,7 +14,7 @@ from resizer.driver import loop_device, mount
 from resizer.driver.backend_image import ImageBackend
 from resizer.driver.backend_loop import belongs_to
 from resizer.driver.failure import CallError
-from resizer.driver.service import locked_state, volume_folder
+from resizer.driver.state import locked_state, volume_folder
 from resizer.driver.volumes import StateDamagedError, VolumeBook
 
 _log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ async def cleanup(state_dir: Path) -> CleanupReport:
     """
     if not await asyncio.to_thread(state_dir.is_dir):
         return CleanupReport()
-    with locked_state(state_dir):
+    async with locked_state(state_dir):
         failures = await _forget_places(state_dir)
         unmounted: list[str] = []
         detached: list[str] = []

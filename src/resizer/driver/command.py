@@ -76,6 +76,7 @@ async def run(program: str, *arguments: str, timeout_s: float = DEFAULT_TIMEOUT_
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        close_fds=False,  # the lock of the state folder goes along: see state.py
         env={**os.environ, "LC_ALL": "C", "PATH": search_path()},
     )
     try:

@@ -112,8 +112,8 @@ async def grow_unmounted(fs: Filesystem, path: Path) -> None:
         raise precondition(f"{fs.name} grows only while it is mounted: {path} grows when it is next staged")
     outcome = await command.run("resize2fs", str(path))
     if outcome.exit_code != 0 and "e2fsck -f" in outcome.output:
-        # It was mounted since its last check, and resize2fs will not touch it unchecked.
-        checked = await command.run("e2fsck", "-f", "-p", str(path), timeout_s=600)
+        # Mounted since its last check, or an earlier growth was cut short: resize2fs will not touch it unchecked.
+        checked = await command.run("e2fsck", "-f", "-y", str(path), timeout_s=600)
         if checked.exit_code > 1:  # 0 sound, 1 mended; e2fsck(8)
             raise checked.failure()
         outcome = await command.run("resize2fs", str(path))

@@ -5,10 +5,8 @@ mounts and loop devices standing, as a CSI driver must (pods outlive it); `relea
 """
 
 import contextlib
-import fcntl
-import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +25,7 @@ from resizer.driver.node import Node
 from resizer.driver.protocol_v0 import ControllerV0, IdentityV0, NodeV0
 from resizer.driver.recovery import recover
 from resizer.driver.size import Pool
+from resizer.driver.state import locked_state, volume_folder
 from resizer.driver.volumes import VolumeBook
 from resizer.rpc.channel import socket_path
 from resizer.rpc.pb import csi_v0_pb2, csi_v1_pb2
@@ -41,10 +40,6 @@ Protocol = Literal["v1", "v0", "both"]
 
 class ConfigurationError(ValueError):
     """The driver cannot be run as asked; one line names the setting, the cause and the next step."""
-
-
-class StateInUseError(Exception):
-    """Another running driver has the state folder."""
 
 
 class DriverConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,46 +81,22 @@ class RunningDriver(msgspec.Struct, frozen=True):
     volumes: int
 
 
-def volume_folder(state_dir: Path) -> Path:
-    """Return the folder of the volumes' files, as the kernel names it."""
-    return Path(os.path.realpath(state_dir)) / "volumes"
-
-
 def make_backend(choice: Choice, state_dir: Path) -> Backend:
     """Return the backend chosen, for the files of that state folder."""
     folder = volume_folder(state_dir)
     return LoopBackend(folder) if choice.name == "loop" else ImageBackend(folder)
 
 
-@contextlib.contextmanager
-def locked_state(state_dir: Path) -> Iterator[Path]:
-    """Hold the state folder, made if need be, for the block; StateInUseError if a running process has it.
-
-    The lock is the kernel's: it goes with its process, however that ends.
-    """
-    try:
-        volume_folder(state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"state folder {state_dir} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield Path(os.path.realpath(state_dir))
-    except BlockingIOError as error:
-        raise StateInUseError(f"state folder {state_dir} is in use by a running driver: stop it first") from error
-    finally:
-        os.close(handle)
-
-
 @contextlib.asynccontextmanager
 async def serve(config: DriverConfig) -> AsyncIterator[RunningDriver]:
     """Run the driver for the block; on leaving, operations under way are finished and the socket goes.
 
-    Raises ConfigurationError, MalformedAddressError, SocketUnavailableError, StateInUseError or StateDamagedError.
+    Raises ConfigurationError, MalformedAddressError, SocketUnavailableError, StateUnusableError or
+    StateDamagedError.
     """
     config.check()
     choice = choose_backend(config.backend)
-    with locked_state(config.state_dir) as state_dir:
+    async with locked_state(config.state_dir) as state_dir:
         book = VolumeBook(state_dir / "volumes.db")
         guard = Guard()
         try:

@@ -30,7 +30,8 @@ class SizeRange(msgspec.Struct, frozen=True):
 
     def size_for(self, minimum_bytes: int) -> int:
         """Return the size to give: whole blocks, not below `minimum_bytes`; OUT_OF_RANGE above the limit."""
-        wanted = max(self.required or min(DEFAULT_BYTES, self.limit or DEFAULT_BYTES), minimum_bytes)
+        default = min(DEFAULT_BYTES, self.limit // BLOCK_BYTES * BLOCK_BYTES) if self.limit else DEFAULT_BYTES
+        wanted = max(self.required or default, minimum_bytes)
         rounded = -(-wanted // BLOCK_BYTES) * BLOCK_BYTES
         if rounded > MAXIMUM_BYTES:
             raise out_of_range(f"{wanted} bytes are more than any file can have")
