@@ -19,20 +19,20 @@ import structlog
 
 from resizer.core.pacing import Limits
 from resizer.core.state import Policy
-from resizer.csi.connection import ConnectedDriver, DriverConnection
+from resizer.csi.connection import ConnectedDriver, DriverConnection, MalformedAddressError
 from resizer.csi.rules import MalformedRulesError, RuleBook, load_rules
 from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.credentials import CredentialsError
 from resizer.kube.elector import AlwaysHeld
 from resizer.kube.lease import LeaseTiming
-from resizer.obs.http import EndpointError, serve_endpoints
-from resizer.obs.metrics import Metrics
-from resizer.obs.probe import LoopMonitor, Probes
+from resizer.obs.address import MalformedListenAddressError
+from resizer.obs.http import Endpoint, EndpointError, serve_http
+from resizer.obs.metrics import Metrics, new_metrics
+from resizer.obs.probe import LoopWatch, Probe
 from resizer.pipeline.group import DriverGroup, Surroundings
 from resizer.pipeline.intake import Intake
 from resizer.pipeline.ports import JsonObject, LeaseGuard
 from resizer.pipeline.stages.nudge import Nudger
-from resizer.rpc.channel import MalformedAddressError
 from resizer.settings import Settings
 
 EVENTS_DRAIN_S: Final = 3.0
@@ -50,7 +50,7 @@ class StartError(Exception):
 
 async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises StartError when something that is needed cannot be had."""
-    metrics = Metrics()
+    metrics = new_metrics()
     rules = _load_rules(settings)
     connections = _make_connections(settings, metrics)
     try:
@@ -117,8 +117,11 @@ class Pipeline:
         self._rules = rules
         self._connections = connections
         self._groups: dict[str, DriverGroup] = {}
-        self._monitor = LoopMonitor(metrics.loop)
+        self._loop_watch = LoopWatch(metrics.loop, monotonic=time.monotonic)
         self._refusals: list[str] = []
+        metrics.kube.attach(
+            host=kube.transport.server, watch_ages_s=kube.watch_ages_s, cache_objects=kube.cache_objects
+        )
         self._intake = Intake(kube.store)
         kube.store.subscribe_claims(self._intake.claim_changed)
         kube.store.subscribe_volumes(self._intake.volume_changed)
@@ -146,29 +149,35 @@ class Pipeline:
         if not self._settings.http_address:
             yield
             return
-        probes = Probes(readiness=self._unready, liveness=self._stuck, leadership=self._stuck_leaders)
         try:
-            server = await serve_endpoints(
-                self._settings.http_address,
-                metrics=self._metrics,
-                probes=probes,
-                state=self.state,
-                metrics_path=self._settings.metrics_path,
-                open_to_all=self._settings.debug_endpoints,
-            )
-        except EndpointError as error:
+            async with serve_http(self._settings.http_address, self._endpoint()) as port:
+                log.info("http.serving", address=self._settings.http_address, port=port)
+                yield
+        except (EndpointError, MalformedListenAddressError) as error:
             raise StartError(str(error), exit_code=1) from error
-        try:
-            yield
-        finally:
-            await server.close()
+
+    def _endpoint(self) -> Endpoint:
+        liveness, readiness, leadership = Probe(), Probe(), Probe()
+        liveness.add("event-loop", self._loop_watch.check)
+        liveness.add("loops", lambda: _joined(self._kube.liveness_problems()))
+        readiness.add("kubernetes", lambda: _joined(self._kube.readiness_problems()))
+        leadership.add("leases", lambda: _joined(self._kube.liveness_problems()))
+        return Endpoint(
+            registry=self._metrics.registry,
+            liveness=liveness,
+            readiness=readiness,
+            leader_election=leadership,
+            state=self.state,
+            metrics_path=self._settings.metrics_path,
+            debug_open=self._settings.http_debug,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run sources, connections and work groups until `stop`, then end them in order."""
         async with asyncio.TaskGroup() as outer:
             background = [
                 outer.create_task(self._kube.run_events(), name="events"),
-                outer.create_task(self._monitor.run(), name="loop-lag"),
+                outer.create_task(self._loop_watch.run(), name="loop-lag"),
                 outer.create_task(self._kube.run_sources(), name="sources"),
                 outer.create_task(self._resync(), name="resync"),
                 *(outer.create_task(c.run(), name=f"connection-{c.state.address}") for c in self._connections),
@@ -189,7 +198,7 @@ class Pipeline:
         if name in self._groups:
             log.error("driver.twice", driver=name, address=connection.state.address, consequence="not served here")
             return
-        self._metrics.stages.driver_known(name)
+        self._metrics.add_driver(name)
         await self._lead(driver, stop)
 
     async def _lead(self, driver: ConnectedDriver, stop: asyncio.Event) -> None:
@@ -217,10 +226,12 @@ class Pipeline:
             return
         group = DriverGroup(driver, lease, self._around, rules=self._rules.rules_of(name))
         self._groups[name] = group
+        self._metrics.resizes.set_active(name, active=True)
         try:
             await group.run(stop)
         finally:
             self._groups.pop(name, None)
+            self._metrics.resizes.set_active(name, active=False)
 
     async def _resync(self) -> None:
         while True:
@@ -258,14 +269,9 @@ class Pipeline:
             "nudge": {"enabled": self._settings.nudge, "refused": self._refusals},
         }
 
-    def _unready(self) -> list[str]:
-        return self._kube.readiness_problems()
 
-    def _stuck(self) -> list[str]:
-        return [*self._kube.liveness_problems(), *self._monitor.problems()]
-
-    def _stuck_leaders(self) -> list[str]:
-        return self._kube.liveness_problems()
+def _joined(problems: list[str]) -> str | None:
+    return "; ".join(problems) or None
 
 
 async def _ends_before(

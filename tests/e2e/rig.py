@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import os
 import signal
 import sys
@@ -16,6 +17,15 @@ from resizer.devcluster.endpoint import CLAIMS, VOLUMES
 from tests.scripted_driver import Plan, ScriptedDriver
 
 GROW_ARGUMENTS = ("--retry-interval-start=200ms", "--retry-interval-max=2s", "-v=5", "--log-format=json")
+
+
+STORAGE_CLASS = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "fast"},
+    "provisioner": "scripted.csi.example.com",
+    "allowVolumeExpansion": True,
+}
 
 
 class Rig:
@@ -54,9 +64,7 @@ class Rig:
         """Everything the processes have logged so far."""
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("resizer-*.log")))
 
-    def seed(
-        self, name: str = "data", *, requested: str = "5Gi", capacity: str = "3Gi", driver: str = ""
-    ) -> None:
+    def seed(self, name: str = "data", *, requested: str = "5Gi", capacity: str = "3Gi", driver: str = "") -> None:
         """Create a bound claim `name` in `default` and its volume `pv-<name>`, as a provisioner would have."""
         volume, uid = f"pv-{name}", str(uuid.uuid4())
         claim = self.server.create(
@@ -159,6 +167,7 @@ async def running_rig(folder: Path, plan: Plan | None = None) -> AsyncIterator[R
     async with ApiServer.start() as server, Client(server.url, token=server.token, ca_pem=server.ca_pem) as client:
         rig = Rig(server, client, driver, folder)
         server.kubeconfig(rig.kubeconfig)
+        server.create("storage.k8s.io", "storageclasses", copy.deepcopy(STORAGE_CLASS))
         async with driver.serve(f"unix://{rig.socket}"):
             try:
                 yield rig

@@ -1,21 +1,19 @@
 """kill -9 between any two durable steps, with real processes: the next one ends in the same state, nothing doubled."""
 
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from resizer.devcluster.apiserver.faults import Fault
+from resizer.devcluster.endpoint import CLAIMS
 from tests.e2e.rig import Rig, awaits_node, is_grown_to, running_rig
 from tests.scripted_driver import Answer, Plan
 
 GIB = 1 << 30
 CLAIM_STATUS = {"verb": "patch", "resource": "persistentvolumeclaims", "subresource": "status"}
 VOLUME = {"verb": "patch", "resource": "persistentvolumes"}
-Moment = Callable[[Rig], AbstractAsyncContextManager[None]]
-Reach = Callable[[Rig], Awaitable[Callable[[], None]]]
 
 
 async def _hold(rig: Rig, kind: Any, where: dict[str, str]) -> Callable[[], None]:
@@ -115,8 +113,6 @@ async def test_a_user_who_edits_while_nobody_runs_does_not_lose_the_unknown_atte
         await rig.processes[-1].wait()
         release()
         wish = {"spec": {"resources": {"requests": {"storage": "7Gi"}}}}
-        from resizer.devcluster.endpoint import CLAIMS
-
         await rig.client.patch(CLAIMS, "data", wish, namespace="default")
         await rig.start_resizer()
         await rig.wait_claim(is_grown_to("7Gi"))

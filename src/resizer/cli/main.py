@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from resizer import __version__
-from resizer.cli import demo, dev, driver, run
+from resizer.cli import dev, driver, run
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -33,7 +33,6 @@ def resizer(*, version: bool = typer.Option(default=False, help="Print the versi
 
 
 app.command()(run.run)
-app.command()(demo.demo)
 app.command()(dev.dev)
 app.command()(driver.driver)
 

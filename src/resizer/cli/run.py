@@ -5,6 +5,7 @@ import signal
 import sys
 from typing import Final
 
+import structlog
 import typer
 
 from resizer import __version__
@@ -79,7 +80,8 @@ def _run(settings: Settings, without_effect: tuple[str, ...]) -> int:
     from resizer.app import StartError, run_pipeline
     from resizer.obs.logs import configure_logs
 
-    log = configure_logs(verbosity=settings.v, format_=settings.log_format, stream=sys.stderr)
+    configure_logs(verbosity=settings.v, format_=settings.log_format, stream=sys.stderr)
+    log = structlog.get_logger()
     for name in without_effect:
         log.info("flag.without_effect", flag=name.replace("_", "-"), reason=NO_EFFECT[name])
 

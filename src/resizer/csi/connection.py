@@ -28,7 +28,9 @@ from resizer.csi.telemetry import CsiTelemetry
 from resizer.model.driver import DriverFacts, Expansion
 from resizer.model.errors import DriverError, NotCalledError
 from resizer.model.objects import Volume
-from resizer.rpc.channel import open_channel, socket_path
+from resizer.rpc.channel import MalformedAddressError, open_channel, socket_path
+
+__all__ = ["ConnectedDriver", "ConnectionState", "DriverConnection", "MalformedAddressError"]
 
 _RETRY_START_S: Final = 0.2
 _RETRY_MAX_S: Final = 2.0

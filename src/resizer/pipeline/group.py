@@ -106,7 +106,9 @@ class DriverGroup:
             policy=around.policy,
             now=around.now,
         )
-        self._workers = Workers(self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug)
+        self._workers = Workers(
+            self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug, on_settled=self._tell_next_retry
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then let the work in hand finish within the grace time."""
@@ -157,6 +159,11 @@ class DriverGroup:
 
     def _forget(self, claim: Claim) -> None:
         self._loop.forget(claim)
+
+    def _tell_next_retry(self) -> None:
+        delay_s = self._queue.statistics().next_delay_s
+        at = None if delay_s is None else self._around.now() + delay_s
+        self._around.resizes.next_retry(driver=self.driver, at=at)
 
     def _count_bug(self, key: str) -> None:
         del key

@@ -116,7 +116,8 @@ class ClaimQueue:
 
     def statistics(self) -> QueueStatistics:
         """Say what the queue holds."""
-        next_due = min(self._due.values(), default=None)
+        self._drop_replaced()
+        next_due = self._heap[0][0] if self._heap else None
         return QueueStatistics(
             waiting=len(self._ready),
             in_work=len(self._taken_at),
@@ -143,8 +144,7 @@ class ClaimQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
+        self._drop_replaced()
         if self._heap and not self._closed:
             self._timer = self._loop.call_at(self._heap[0][0], self._expire)
 
@@ -157,6 +157,10 @@ class ClaimQueue:
                 del self._due[key]
                 self.add(key)
         self._arm()
+
+    def _drop_replaced(self) -> None:
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
 
     def _compact(self) -> None:
         """Drop heap entries that newer delays have replaced, so that the heap stays in proportion."""
