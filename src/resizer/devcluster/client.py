@@ -287,7 +287,7 @@ class Client:
 
         Ends of the stream, lost connections and 410 are survived: by going on, or by a new list whose differences
         come as events. A stream that says nothing for `idle_s` is given up (bookmarks come once a minute). Refusals
-        (401, 403, 404, 422) are raised. Use it in `contextlib.aclosing`.
+        (403, 404, 422) are raised; objects without a uid are passed over. Use it in `contextlib.aclosing`.
         """
         known: dict[str, Document] = {}
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
@@ -305,12 +305,12 @@ class Client:
                     kind, doc, delay_s = line["type"], line["object"], 0.0
                     if kind == "ERROR":
                         raise refusal(int(doc.get("code", 500)), _encode(doc), None)
-                    version = doc["metadata"]["resourceVersion"]
-                    if kind != "BOOKMARK":
+                    version = _version(doc) or version
+                    if kind != "BOOKMARK" and _uid(doc):
                         yield _noted(known, kind, doc)
             except GoneError:
                 version = ""
-            except (UnreachableError, ServerError, TooManyRequestsError):
+            except (UnreachableError, ServerError, TooManyRequestsError, UnauthorizedError):
                 delay_s = min(max(0.1, delay_s * 2), 5.0)
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1))  # noqa: S311 - spreads retries
 
@@ -355,7 +355,13 @@ def _document(raw: bytes) -> Document:
 
 
 def _uid(doc: Document) -> str:
-    return str(doc["metadata"].get("uid", ""))
+    meta = doc.get("metadata")
+    return str(meta.get("uid", "")) if isinstance(meta, dict) else ""
+
+
+def _version(doc: Document) -> str:
+    meta = doc.get("metadata")
+    return str(meta.get("resourceVersion", "")) if isinstance(meta, dict) else ""
 
 
 def _noted(known: dict[str, Document], kind: EventType, doc: Document) -> WatchEvent:
@@ -368,7 +374,7 @@ def _noted(known: dict[str, Document], kind: EventType, doc: Document) -> WatchE
 
 def _differences(known: dict[str, Document], items: list[Document]) -> list[WatchEvent]:
     """Compare what was known with a new list, and take the list over."""
-    now = {_uid(doc): doc for doc in items}
+    now = {_uid(doc): doc for doc in items if _uid(doc)}
     gone = [WatchEvent("DELETED", doc) for uid, doc in known.items() if uid not in now]
     events = gone + [WatchEvent("MODIFIED" if uid in known else "ADDED", doc) for uid, doc in now.items()]
     known.clear()

@@ -55,9 +55,7 @@ def test_snapshots_undo_exactly(steps: list[tuple[str, bool]], data: st.DataObje
 
 @given(st.integers(min_value=1, max_value=12), st.integers(min_value=0, max_value=60))
 def test_history_is_bounded_and_honest(history: int, writes: int) -> None:
-    """At least `history` and at most twice as many changes are kept; from any version that is not refused, every
-    later change is there, in order.
-    """
+    """From any version that is not refused all later changes come, in order, and the ring holds its bounds."""
     made, claims = store(history)
     versions = [made.revision, *(put(made, claims, "a", str(number)) for number in range(writes))]
     kept = 0

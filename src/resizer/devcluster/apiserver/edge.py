@@ -45,6 +45,7 @@ class _Exchange:
     user: User
     agent: str
     fault: str = ""
+    recorded: bool = False
 
 
 class _ResetError(Exception):
@@ -97,7 +98,8 @@ class Edge:
         except _ResetError:
             response = web.Response(status=500)
         finally:
-            self._record(exchange, status)
+            if not exchange.recorded:
+                self._record(exchange, status)
         return response
 
     async def _serve(self, exchange: _Exchange) -> web.StreamResponse:
@@ -120,7 +122,9 @@ class Edge:
         )
         if exchange.asked.verb == "watch" and exchange.asked.group not in REVIEW_GROUPS:
             resource = find_resource(exchange.asked, self._catalogue)
-            return await self.streams.serve(request, call, resource, agent=exchange.agent)
+            return await self.streams.serve(
+                request, call, resource, agent=exchange.agent, opened=lambda: self._record(exchange, 200)
+            )
         answer = self._handler.answer(call)
         return await self._strike_after(exchange, answer)
 
@@ -188,6 +192,9 @@ class Edge:
             await asyncio.sleep(fault.delay_s)
         elif fault.kind == "hold-before":
             await struck.hold()
+            if exchange.request.transport is None:
+                # The client was killed while it waited: what it asked for never happens.
+                raise _ResetError
         elif fault.kind == "reset":
             _reset(exchange.request)
         elif fault.kind == "lease-clock":
@@ -218,6 +225,7 @@ class Edge:
 
     def _record(self, exchange: _Exchange, status: int) -> None:
         asked = exchange.asked
+        exchange.recorded = True
         self._audit.add(
             AuditRecord(
                 at_s=asyncio.get_running_loop().time(),

@@ -169,6 +169,17 @@ class Engine:
         version = self._remove(target.resource, target.key, doc)
         return Written(version.raw, gone=True, uid=old.uid)
 
+    def expire_events(self, *, older_than: dt.timedelta) -> None:
+        """Forget events that nobody has touched for a while, as a cluster does after an hour."""
+        events = self.store.named("events")
+        limit = timestamp(self._now() - older_than)
+        for version in list(events.objects.values()):
+            doc = version.document()
+            series = doc.get("series") or {}
+            last = doc.get("lastTimestamp") or series.get("lastObservedTime") or doc["metadata"]["creationTimestamp"]
+            if max(last, doc["metadata"]["creationTimestamp"]) < limit:
+                self._remove(events.resource, version.key, doc)
+
     def let_go(self, resource: Resource, key: Key) -> None:
         """Remove an object that is marked as deleted, if nothing holds it any longer."""
         version = self.store.collection(resource).objects.get(key)

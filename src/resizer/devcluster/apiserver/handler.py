@@ -78,7 +78,12 @@ class Handler:
             "delete": self._delete,
             "deletecollection": self._delete_collection,
         }
-        return verbs[asked.verb](call, target)
+        try:
+            return verbs[asked.verb](call, target)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            # Rules read the fields that they know; one of another type than they expect ends up here.
+            text = f"the object does not fit {resource.qualified_kind}: {type(error).__name__}: {error}"
+            raise failure.bad_request(text) from error
 
     def _get(self, call: Call, target: Target) -> Answer:
         return _shown(call, target.resource, 200, self._engine.get(target).raw)

@@ -15,7 +15,7 @@ import datetime as dt
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +38,8 @@ from resizer.devcluster.apiserver.stream import Limits
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _MOST_BODY_BYTES = 3 * 1024 * 1024
+_EVENT_LIFETIME = dt.timedelta(hours=1)
+_SWEEP_EVERY_S = 60.0
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -54,6 +56,7 @@ class ApiServer:
         self.token = self.tokens.issue(User("resizer-dev-admin", (ADMIN_GROUP, AUTHENTICATED)), token=token)
         self.ca_pem = b""
         self.url = ""
+        self._stop_sweeping: Callable[[], None] = lambda: None
         authorizer = Authorizer(self.store)
         self._authority: Authority | None = None
         self._edge = Edge(
@@ -96,8 +99,10 @@ class ApiServer:
         await runner.setup()
         try:
             await server._listen(runner, host, port, tls=tls)
+            server._sweep()
             yield server
         finally:
+            server._stop_sweeping()
             server.faults.clear()
             server._edge.streams.end()
             await runner.cleanup()
@@ -151,6 +156,11 @@ class ApiServer:
     def statistics(self) -> Document:
         """Say how much is held and served."""
         return {**self.store.statistics(), "watches": len(self._edge.streams), "requests": self.audit.total}
+
+    def _sweep(self) -> None:
+        self.engine.expire_events(older_than=_EVENT_LIFETIME)
+        timer = asyncio.get_running_loop().call_later(_SWEEP_EVERY_S, self._sweep)
+        self._stop_sweeping = timer.cancel
 
     def _bootstrap(self) -> None:
         for name in _NAMESPACES:

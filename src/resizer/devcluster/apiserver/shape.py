@@ -54,6 +54,8 @@ def normalise(resource: Resource, doc: Document) -> None:
         _canonicalise(doc, path)
     for path in resource.rules.conditions:
         for holder, key in _holders(doc, path.split(".")):
+            if not isinstance(holder[key], list):
+                raise DecodeError(f"json: cannot unmarshal {_kind_of(holder[key])} into Go struct field .{path}")
             holder[key] = [_condition(item) for item in holder[key]]
     for path in resource.rules.omitted_when_empty:
         for holder, key in list(_holders(doc, path.split("."))):
@@ -145,21 +147,21 @@ def canonical_text(value: Any) -> str:
 
 
 def _holders(node: Any, steps: list[str]) -> Iterator[tuple[Any, Any]]:
-    """Yield each (container, key) that a path leads to; `*` is every key, `[]` every element."""
+    """Yield each (container, key) that a path leads to; `*` is every key, `[]` every element.
+
+    A container of the wrong type on the way does not fit the kind: DecodeError.
+    """
     step, rest = steps[0], steps[1:]
-    if step == "[]":
-        if not isinstance(node, list):
-            return
-        found: list[Any] = list(range(len(node)))
-    elif not isinstance(node, dict):
-        return
-    else:
-        found = list(node) if step == "*" else [step] if step in node else []
-    for key in found:
-        if rest:
-            yield from _holders(node[key], rest)
-        else:
-            yield node, key
+    if not isinstance(node, list if step == "[]" else dict):
+        wanted = "an array" if step == "[]" else "an object"
+        raise DecodeError(f"json: cannot unmarshal {_kind_of(node)} into Go value: want {wanted} at {step}")
+    keys: list[Any] = list(range(len(node))) if step == "[]" else list(node) if step == "*" else [step]
+    for key in keys:
+        if step in {"*", "[]"} or key in node:
+            if rest:
+                yield from _holders(node[key], rest)
+            else:
+                yield node, key
 
 
 def _condition(item: Any) -> Document:

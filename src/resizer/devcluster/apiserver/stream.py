@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -45,9 +45,9 @@ class Streams:
             watch.end()
 
     async def serve(
-        self, request: web.BaseRequest, call: Call, resource: Resource, *, agent: str
+        self, request: web.BaseRequest, call: Call, resource: Resource, *, agent: str, opened: Callable[[], None]
     ) -> web.StreamResponse:
-        """Open a watch and serve it to its end."""
+        """Open a watch and serve it to its end; `opened` is called once it is under way."""
         form = negotiate(call.accept)
         presenter = Presenter(resource, form, include=call.query.get("includeObject", "Metadata"))
         feed, first = self._begin(call, resource, presenter)
@@ -72,6 +72,7 @@ class Streams:
         timeout_s = self._timeout_s(call.query)
         with self._listening(watch, resource), contextlib.suppress(ConnectionResetError, ConnectionAbortedError):
             await response.prepare(request)
+            opened()
             await watch.run(first, timeout_s=timeout_s)
         return response
 
