@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import structlog
-from csi_recorder import Changes, Recorder, connected, wait_until
 
 from resizer.csi.connection import DriverConnection
 from resizer.model.errors import DriverError, NotCalledError
 from resizer.model.objects import Volume
 from resizer.rpc.channel import MalformedAddressError
-from scripted_driver import Answer, Plan, ScriptedDriver
+from tests.component.csi.csi_recorder import Changes, Recorder, connected, wait_until
+from tests.scripted_driver import Answer, Plan, ScriptedDriver
 
 PROGRAM = Path(__file__).parents[2] / "scripted_driver.py"
 VOLUME = Volume(name="pv-1", uid="u", version="1", handle="vol-1", access_modes=("ReadWriteOnce",))

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from csi_recorder import Recorder, connected
 
 from resizer.csi.interrogation import UnusableDriverError, valid_name
 from resizer.model.errors import DriverError, NotCalledError
 from resizer.model.objects import Volume
-from scripted_driver import NODE_ONLY, V0_ONLY, Answer, Plan, ScriptedDriver
+from tests.component.csi.csi_recorder import Recorder, connected
+from tests.scripted_driver import NODE_ONLY, V0_ONLY, Answer, Plan, ScriptedDriver
 
 GIB = 2**30
 VOLUME = Volume(

@@ -1,0 +1,1 @@
+"""Seen from outside: logs, metrics, probes, and the HTTP endpoint that serves them."""

@@ -1,0 +1,155 @@
+"""Whole resizes on `/metrics`: how they ended, how long they took, which are pending. Implements ResizeTelemetry.
+
+What is pending is kept as one small entry a claim, as many as the pipeline itself remembers, and turned into
+series when somebody scrapes: so ages are right at that moment, a claim that is settled leaves no series behind,
+and a flood of claims costs a bounded answer. Series that name a claim are written for the longest pending ones
+only; how many are left out is a series of its own. A follower (`set_active(..., active=False)`) writes none.
+"""
+
+import heapq
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from resizer.model.objects import Claim
+from resizer.obs.label import DURATION_PHASES, NO_CLASS, OTHER, PHASES, RESIZE_OUTCOMES, class_label, one_of
+from resizer.pipeline.ports import Clock
+
+BUCKETS: Final = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+    *(120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0),
+)
+CLAIM_SERIES: Final = 1000
+
+
+class _Pending(Struct, frozen=True):
+    namespace: str
+    name: str
+    driver: str
+    phase: str
+    class_: str
+    since: float
+
+
+class ResizeMetrics(Collector):
+    """Counts resizes and knows what is pending. `collect` is called by each scrape."""
+
+    def __init__(self, registry: CollectorRegistry, *, now: Clock) -> None:
+        self._now = now
+        self._pending: dict[str, _Pending] = {}
+        self._active: set[str] = set()
+        self._next_retry: dict[str, float] = {}
+        self._resizes = Counter(
+            "resizer_resizes_total", "Resizes that ended", ["driver", "outcome", "class"], registry=registry
+        )
+        self._duration = Histogram(
+            "resizer_resize_duration_seconds",
+            "Time that finished resizes took, by phase; total is from asked to finished",
+            ["driver", "phase"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._grown = Counter(
+            "resizer_bytes_grown_total", "Bytes by which volumes have grown", ["driver"], registry=registry
+        )
+        registry.register(self)
+
+    def add_driver(self, driver: str) -> None:
+        """Create the driver's series at zero."""
+        self._active.add(driver)
+        self._grown.labels(driver)
+        self._resizes.labels(driver, "success", NO_CLASS)
+        self._resizes.labels(driver, "failure", OTHER)
+        for phase in DURATION_PHASES:
+            self._duration.labels(driver, phase)
+
+    def set_active(self, driver: str, *, active: bool) -> None:
+        """Say whether this process works for the driver; if not, what it knew as pending is forgotten."""
+        if active:
+            self._active.add(driver)
+            return
+        self._active.discard(driver)
+        self._next_retry.pop(driver, None)
+        self._pending = {uid: entry for uid, entry in self._pending.items() if entry.driver != driver}
+
+    def resize_phase(self, claim: Claim, *, driver: str, phase: str, class_: str, since: float) -> None:
+        """The claim is pending in this phase since `since` (Unix seconds)."""
+        self._pending[claim.uid] = _Pending(
+            claim.namespace, claim.name, driver, one_of(phase, PHASES), class_label(class_), since
+        )
+
+    def resize_settled(self, claim: Claim, *, driver: str) -> None:
+        """The claim is pending no longer, or gone."""
+        del driver
+        self._pending.pop(claim.uid, None)
+
+    def resize_finished(
+        self, *, driver: str, outcome: str, class_: str, duration_s: Mapping[str, float], grown_bytes: int
+    ) -> None:
+        """A resize ended."""
+        self._resizes.labels(driver, one_of(outcome, RESIZE_OUTCOMES), class_label(class_)).inc()
+        for phase, seconds in duration_s.items():
+            self._duration.labels(driver, one_of(phase, DURATION_PHASES)).observe(seconds)
+        self._grown.labels(driver).inc(max(0, grown_bytes))
+
+    def next_retry(self, *, driver: str, at: float | None) -> None:
+        """The earliest next try of this driver's claims, Unix seconds; None when nothing waits."""
+        if at is None:
+            self._next_retry.pop(driver, None)
+        else:
+            self._next_retry[driver] = at
+
+    def collect(self) -> Iterator[Metric]:
+        """Write what is pending at this moment."""
+        now = self._now()
+        tally: Tally[tuple[str, str]] = Tally()
+        oldest: dict[tuple[str, str], float] = {}
+        for entry in self._pending.values():
+            key = (entry.driver, entry.phase)
+            tally[key] += 1
+            oldest[key] = min(entry.since, oldest.get(key, entry.since))
+        pending = GaugeMetricFamily("resizer_resizes_pending", "Claims being resized", labels=["driver", "phase"])
+        age = GaugeMetricFamily(
+            "resizer_oldest_pending_seconds",
+            "Age of the resize that has been pending longest, 0 when none is",
+            labels=["driver", "phase"],
+        )
+        for key in sorted({*tally, *((driver, phase) for driver in self._active for phase in PHASES)}):
+            pending.add_metric(key, tally[key])
+            age.add_metric(key, max(0.0, now - oldest[key]) if key in oldest else 0.0)
+        retry = GaugeMetricFamily(
+            "resizer_next_retry_seconds",
+            "Time until the earliest next try of a claim that failed; absent when none waits",
+            labels=["driver"],
+        )
+        for driver, at in sorted(self._next_retry.items()):
+            retry.add_metric([driver], max(0.0, at - now))
+        yield pending
+        yield age
+        yield retry
+        yield from self._collect_claims()
+
+    def _collect_claims(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "resizer_claim_pending_since_timestamp_seconds",
+            "Since when this claim has been pending, Unix time; the longest pending claims only",
+            labels=["namespace", "persistentvolumeclaim", "driver", "phase", "class"],
+        )
+        entries = heapq.nsmallest(CLAIM_SERIES, self._pending.values(), key=lambda entry: entry.since)
+        seen: set[tuple[str, ...]] = set()
+        for entry in entries:
+            labels = (entry.namespace, entry.name, entry.driver, entry.phase, entry.class_)
+            if labels not in seen:  # a claim deleted and made again under its name, before the old one is settled
+                seen.add(labels)
+                family.add_metric(labels, entry.since)
+        yield family
+        yield GaugeMetricFamily(
+            "resizer_claim_pending_series_omitted",
+            "Pending claims without a series of their own because there are too many",
+            value=len(self._pending) - len(entries),
+        )

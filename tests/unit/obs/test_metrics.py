@@ -1,0 +1,160 @@
+import pytest
+from prometheus_client import CollectorRegistry
+
+from resizer.model.driver import DriverFacts
+from resizer.model.errors import ConflictError, DriverError
+from resizer.obs.label import CLASSES, class_label
+from resizer.obs.metrics import Metrics
+from resizer.obs.metrics_queue import QueueMetrics
+from tests.component.obs.obs_sample import DRIVER, claim
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(clock: Clock) -> Metrics:
+    made = Metrics(CollectorRegistry(), now=clock)
+    made.add_driver(DRIVER)
+    return made
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_a_stage_is_counted_from_start_to_end(metrics):
+    """In flight goes up and down; outcome and class are counted."""
+    metrics.stages.stage_started(driver=DRIVER, stage="controller-resize")
+    assert value(metrics, "resizer_stage_inflight", driver=DRIVER, stage="controller-resize") == 1
+    metrics.stages.stage_finished(driver=DRIVER, stage="controller-resize", outcome="failure", duration_s=2.0)
+    metrics.stages.stage_failed(driver=DRIVER, stage="controller-resize", class_="quota")
+    assert value(metrics, "resizer_stage_inflight", driver=DRIVER, stage="controller-resize") == 0
+    labels = {"driver": DRIVER, "stage": "controller-resize"}
+    assert value(metrics, "resizer_stage_duration_seconds_sum", outcome="failure", **labels) == 2.0
+    assert value(metrics, "resizer_stage_failures_total", **labels, **{"class": "quota"}) == 1
+
+
+def test_pending_claims_are_seen_and_forgotten(metrics, clock):
+    """A claim has one series in its present phase, ages by the clock, and leaves nothing when settled."""
+    metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="controller-resize", class_="transient", since=900.0)
+    metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="", since=950.0)
+    clock.now = 1010.0
+    named = {"namespace": "db", "persistentvolumeclaim": "data-0", "driver": DRIVER, "phase": "node-resize"}
+    since = "resizer_claim_pending_since_timestamp_seconds"
+    assert value(metrics, since, **named, **{"class": "none"}) == 950.0
+    assert value(metrics, "resizer_resizes_pending", driver=DRIVER, phase="node-resize") == 1
+    assert value(metrics, "resizer_resizes_pending", driver=DRIVER, phase="controller-resize") == 0
+    assert value(metrics, "resizer_oldest_pending_seconds", driver=DRIVER, phase="node-resize") == 60.0
+    metrics.resizes.resize_settled(claim(), driver=DRIVER)
+    assert value(metrics, since, **named, **{"class": "none"}) is None
+    assert value(metrics, "resizer_oldest_pending_seconds", driver=DRIVER, phase="node-resize") == 0
+
+
+def test_followers_export_nothing_pending(metrics):
+    """A replica that lost its lease drops what it knew as pending, and takes up again when it leads."""
+    metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="", since=950.0)
+    metrics.resizes.next_retry(driver=DRIVER, at=1001.0)
+    metrics.resizes.set_active(DRIVER, active=False)
+    for name in ("resizer_resizes_pending", "resizer_oldest_pending_seconds"):
+        assert value(metrics, name, driver=DRIVER, phase="node-resize") is None
+    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) is None
+    metrics.resizes.set_active(DRIVER, active=True)
+    assert value(metrics, "resizer_resizes_pending", driver=DRIVER, phase="node-resize") == 0
+
+
+def test_a_finished_resize(metrics):
+    """Outcome, durations by phase and bytes are counted; the next retry counts down and never below zero."""
+    metrics.resizes.resize_finished(
+        driver=DRIVER, outcome="success", class_="", duration_s={"total": 3.0, "node-resize": 1.0}, grown_bytes=5
+    )
+    assert value(metrics, "resizer_resizes_total", driver=DRIVER, outcome="success", **{"class": "none"}) == 1
+    assert value(metrics, "resizer_resize_duration_seconds_sum", driver=DRIVER, phase="total") == 3.0
+    assert value(metrics, "resizer_bytes_grown_total", driver=DRIVER) == 5
+    metrics.resizes.next_retry(driver=DRIVER, at=1004.0)
+    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) == 4.0
+    metrics.resizes.next_retry(driver=DRIVER, at=900.0)
+    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) == 0
+    metrics.resizes.next_retry(driver=DRIVER, at=None)
+    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) is None
+
+
+def test_labels_are_bounded(metrics):
+    """Outcomes, phases and classes nobody has heard of become "other": no text can add series."""
+
+    def series() -> int:
+        return sum(len(family.samples) for family in metrics.registry.collect())
+
+    before = series()
+    for number in range(1000):
+        text = f"surprise {number}"
+        metrics.stages.stage_failed(driver=DRIVER, stage="node-resize", class_=text)
+        metrics.stages.stage_finished(driver=DRIVER, stage="node-resize", outcome=text, duration_s=0)
+        metrics.resizes.resize_finished(driver=DRIVER, outcome=text, class_=text, duration_s={text: 1}, grown_bytes=0)
+        metrics.kube.watch_restarted(resource="claims", reason=text)
+    assert series() - before < 50
+
+
+def test_classes_of_errors():
+    """An API error's type is a class of its own; the core's classes stay; nothing else gets through."""
+    assert class_label(ConflictError.__name__) == "api-conflict" == class_label("conflict")
+    assert class_label("offline-required") == "offline-required"
+    assert class_label(DriverError.__name__) == "other"
+    assert class_label("") == "none"
+    assert len(CLASSES) < 40
+
+
+def test_unfinished_work_is_known_at_each_scrape(clock):
+    """Keys in work age until they are done, whichever ends first."""
+    registry = CollectorRegistry()
+    queue = QueueMetrics(registry, monotonic=clock)
+    queue.add_queue("q")
+
+    def now(name: str) -> float | None:
+        return registry.get_sample_value(f"workqueue_{name}", {"name": "q"})
+
+    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (0, 0)
+    queue.added(name="q", depth=2)
+    queue.taken(name="q", depth=1, waited_s=0.5)
+    clock.now += 10
+    queue.taken(name="q", depth=0, waited_s=0.5)
+    clock.now += 5
+    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (20, 15)
+    queue.done(name="q", worked_s=5)
+    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (15, 15)
+    queue.done(name="q", worked_s=15)
+    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (0, 0)
+    assert (now("depth"), now("adds_total"), now("work_duration_seconds_count")) == (0, 1, 2)
+
+
+def test_connections_have_one_series_an_address(metrics):
+    """A socket's series carries its driver once that is known, and never two drivers at a time."""
+    csi = metrics.csi
+    csi.driver_disconnected(address="a", driver="")
+    assert value(metrics, "resizer_driver_connected", driver="", address="a") == 0
+    csi.driver_connected(address="a", facts=DriverFacts(name="one", modify_volume=True))
+    assert value(metrics, "resizer_driver_connected", driver="", address="a") is None
+    assert value(metrics, "resizer_driver_connected", driver="one", address="a") == 1
+    assert value(metrics, "resizer_driver_capability", driver="one", capability="modify-volume") == 1
+    assert value(metrics, "resizer_stage_retries_total", driver="one", stage="node-resize") == 0
+    csi.driver_disconnected(address="a", driver="one")
+    assert value(metrics, "resizer_driver_connected", driver="one", address="a") == 0
+
+
+def test_watches_are_counted_but_not_timed(metrics):
+    """A watch that lasted ten minutes is no slow request."""
+    metrics.kube.request_finished(verb="watch", resource="claims", code="200", duration_s=600)
+    metrics.kube.request_finished(verb="update", resource="leases", code="<error>", duration_s=1)
+    assert value(metrics, "rest_client_requests_total", code="200", method="GET", host="") == 1
+    assert value(metrics, "rest_client_request_duration_seconds_count", verb="GET", host="") is None
+    assert value(metrics, "rest_client_request_duration_seconds_count", verb="PUT", host="") == 1
