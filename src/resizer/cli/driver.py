@@ -1,7 +1,6 @@
 """`resizer driver`: the reference CSI driver csi-qcfsplugin on a unix socket, until SIGTERM."""
 
 import asyncio
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -33,9 +32,7 @@ def driver(
     peer_node: Annotated[
         list[str] | None, typer.Option(help="Another node to publish to, on this same kernel (repeatable).")
     ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="Least level logged.")
-    ] = "info",
+    v: Annotated[int, typer.Option("-v", "--v", help="Verbosity of the log: 4 says everything, -1 warnings only.")] = 0,
 ) -> None:
     """Run the reference CSI driver: real filesystems on sparse files, CSI 1.12 and csi.v0 on one socket.
 
@@ -43,9 +40,10 @@ def driver(
     """
     from resizer.driver.service import ConfigurationError, DriverConfig
     from resizer.model.quantity import MalformedQuantityError, parse_quantity
+    from resizer.obs.logs import configure_logs
     from resizer.rpc.channel import MalformedAddressError
 
-    _log_to_stderr(log_level)
+    configure_logs(verbosity=v, stream=sys.stderr)
     try:
         config = DriverConfig(
             endpoint=endpoint,
@@ -88,18 +86,3 @@ async def _run(config: "DriverConfig") -> int:
         typer.echo(f"resizer driver: {error}", err=True)
         return 1
     return 0
-
-
-def _log_to_stderr(level: str) -> None:
-    """One JSON object a line on standard error; standard output stays free."""
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

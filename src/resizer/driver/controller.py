@@ -6,6 +6,7 @@ to it on this machine, makes the new size known there.
 """
 
 import asyncio
+import contextlib
 import secrets
 from typing import Final
 
@@ -159,7 +160,8 @@ class Controller:
             where = [p.node_id for p in volume.publications]
             where += [target.path for target in volume.targets] + [staging.path for staging in volume.stagings]
             raise precondition(f"volume {volume_id} is in use at {', '.join(where)}: unpublish it first")
-        await self._book.put(msgspec.structs.replace(volume, state="deleting"))
+        with contextlib.suppress(CallError):  # a disk too full to note it is freed by the deletion itself
+            await self._book.put(msgspec.structs.replace(volume, state="deleting"))
         await asyncio.to_thread(image_file.remove, self._backend.file(volume))
         await self._book.remove(volume_id)
         return pb.DeleteVolumeResponse()

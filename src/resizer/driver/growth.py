@@ -35,7 +35,12 @@ async def prepare_unattached(volume: Volume, *, book: VolumeBook, backend: Backe
     fs = filesystem(volume.fs_type)
     file = backend.file(volume)
     if not volume.formatted:
-        await make_filesystem(fs, file)
+        try:
+            await make_filesystem(fs, file)
+        except CallError:
+            # Half a filesystem is of no use, and on a full disk its blocks are what is missing.
+            await asyncio.to_thread(image_file.make, file, volume.capacity_bytes)
+            raise
         _log.info("volume.formatted", volume_id=volume.volume_id, fs_type=fs.name)
         return await book.put(msgspec.structs.replace(volume, formatted=True))
     if fs.grows_unmounted and await _is_smaller_than_file(volume, backend=backend):

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+from grpc import StatusCode
+
+from resizer.driver.failure import CallError
 
 _SCHEMA_VERSION: Final = 1
 
@@ -159,7 +162,7 @@ class VolumeBook:
         return self._sequence
 
     async def put(self, volume: Volume) -> Volume:
-        """Write the volume durably, then show it to readers; returns it."""
+        """Write the volume durably, then show it to readers; returns it. CallError leaves all as it was."""
         record = msgspec.json.encode(volume)
         await self._write("INSERT OR REPLACE INTO volume VALUES (?, ?)", (volume.volume_id, record))
         self._volumes[volume.volume_id] = volume
@@ -172,7 +175,13 @@ class VolumeBook:
 
     async def _write(self, statement: str, values: tuple[object, ...]) -> None:
         execute: Callable[[str, tuple[object, ...]], object] = self._database.execute
-        await asyncio.get_running_loop().run_in_executor(self._executor, execute, statement, values)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, execute, statement, values)
+        except sqlite3.Error as error:
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            code = StatusCode.RESOURCE_EXHAUSTED if full else StatusCode.INTERNAL
+            step = "free space below the state folder" if full else "look at the disk below the state folder"
+            raise CallError(code, f"bookkeeping {self._path.name} cannot be written ({error}): {step}") from error
 
     def close(self) -> None:
         """Wait for the write under way and close the file."""

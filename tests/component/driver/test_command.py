@@ -12,7 +12,9 @@ import pytest
 
 from resizer.driver import loop_device
 from resizer.driver.cleanup import cleanup
+from resizer.driver.command import find_program
 from resizer.driver.state import StateInUseError, volume_folder
+from resizer.driver.superblock import superblock_size_bytes
 from resizer.rpc.channel import open_channel
 from resizer.rpc.pb import csi_v1_pb2 as pb
 
@@ -21,7 +23,7 @@ from .conftest import Driver, case, mount_capability, standing
 RUN = "import typer; from resizer.cli.driver import driver; typer.run(driver)"
 
 
-async def start(place: Path, *arguments: str) -> asyncio.subprocess.Process:
+async def start(place: Path, *arguments: str, env: dict[str, str] | None = None) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -30,13 +32,16 @@ async def start(place: Path, *arguments: str) -> asyncio.subprocess.Process:
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=env,
     )
 
 
 @asynccontextmanager
-async def running(place: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    place: Path, *arguments: str, env: dict[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A driver process that has said it is ready; killed at the end if it still runs."""
-    process = await start(place, *arguments)
+    process = await start(place, *arguments, env=env)
     assert process.stderr is not None
     try:
         async with asyncio.timeout(20):
@@ -170,3 +175,65 @@ async def test_busy_mount_is_told(place: Path, backend: str, fs_type: str) -> No
         report = await cleanup(place / "state")
         assert [driver.staging in failure for failure in report.failures] == [True]
     assert not (await cleanup(place / "state")).failures
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), [case("image", "ext4")])
+async def test_waits_for_the_program_of_a_dead_driver(place: Path, backend: str, fs_type: str) -> None:
+    """Killed while its mkfs runs, the driver leaves it running: the next one serves only when it has ended."""
+    del backend
+    programs = place / "bin"
+    programs.mkdir()
+    slow = programs / "mkfs.ext4"
+    # Waits for a word in the pipe before it goes on as the real one.
+    slow.write_text(
+        f'#!/bin/sh\necho > {place}/started\nread word < {place}/gate\nexec {find_program("mkfs.ext4")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    os.mkfifo(place / "gate")
+    os.mkfifo(place / "started")
+    capability = mount_capability(fs_type)
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    async with running(place, env=environment) as process, open_channel(f"unix://{place}/csi.sock") as channel:
+        driver = Driver(place, channel)
+        volume_id = (await driver.create(capability=capability)).volume_id
+        staging = asyncio.ensure_future(driver.stage(volume_id, capability))
+        await asyncio.to_thread((place / "started").read_text)
+        process.kill()
+        await process.wait()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await staging
+    second = await start(place)
+    assert second.stderr is not None
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(second.stderr.readline(), 1.0)
+    await asyncio.to_thread((place / "gate").write_text, "go\n")
+    async with asyncio.timeout(20):
+        while b"ready on unix://" not in (line := await second.stderr.readline()):
+            assert line
+    async with open_channel(f"unix://{place}/csi.sock") as channel:
+        await Driver(place, channel).stage(volume_id, capability)
+    second.terminate()
+    await second.communicate()
+    assert second.returncode == 0
+    assert superblock_size_bytes(driver.file(volume_id)) == 1024**3
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), [case("loop", "xfs")])
+async def test_full_disk(place: Path, backend: str, fs_type: str) -> None:
+    """On a full disk a call is RESOURCE_EXHAUSTED and names the next step; nothing half made is left behind."""
+    (place / "state").mkdir()
+    mount = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place / "state")
+    assert await mount.wait() == 0
+    try:
+        capability = mount_capability(fs_type)
+        async with running(place, f"--backend={backend}"), open_channel(f"unix://{place}/csi.sock") as channel:
+            driver = Driver(place, channel)
+            volume_id = (await driver.create(capability=capability)).volume_id
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await driver.stage(volume_id, capability)
+            assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, refused.value.details()
+            await driver.delete(volume_id)
+            assert not driver.file(volume_id).exists()
+    finally:
+        unmount = await asyncio.create_subprocess_exec("umount", place / "state")
+        assert await unmount.wait() == 0

@@ -1,8 +1,10 @@
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 from resizer.rpc.pb import csi_v0_pb2, csi_v1_pb2
@@ -83,10 +85,17 @@ def test_every_secret_is_marked() -> None:
     assert len(marked) == 14
 
 
-def test_fork_support_is_off_before_grpc_is_there() -> None:
-    """Whoever imports a part of `rpc` has gRPC without its fork handlers."""
-    code = (
-        "import resizer.rpc.channel, os, sys; assert os.environ['GRPC_ENABLE_FORK_SUPPORT'] == '0'; "
-        "assert 'grpc' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize("module", ["resizer.rpc.channel", "resizer.driver.service"])
+def test_fork_support_is_off_before_grpc_is_there(module: str) -> None:
+    """Whoever starts with this module gets gRPC without its fork handlers: the setting stands when grpc is imported."""
+    code = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path, target=None):
+        assert name != "grpc" or os.environ.get("GRPC_ENABLE_FORK_SUPPORT") == "0"
+sys.meta_path.insert(0, Watch())
+import {module}
+assert "grpc" in sys.modules
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
