@@ -48,6 +48,15 @@ async def test_pod_on_a_node_goes_in_two_steps(client: Client) -> None:
         await client.get(PODS, "db", namespace="default")
 
 
+async def test_pod_may_be_replaced_by_its_manifest(client: Client) -> None:
+    """A PUT of what was first sent changes nothing, though the server had added defaults; another node is refused."""
+    made = await client.create(PODS, pod())
+    again = await client.update(PODS, pod())
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    with pytest.raises(InvalidError, match="pod updates may not change fields"):
+        await client.update(PODS, pod(node="node-2"))
+
+
 async def test_unscheduled_pod_goes_at_once(client: Client) -> None:
     """Nobody has to let go of a pod that no node runs; a pod gets its node once."""
     await client.create(PODS, pod(node=""))

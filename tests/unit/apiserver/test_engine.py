@@ -2,7 +2,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resizer.devcluster.apiserver import patch
@@ -71,7 +71,7 @@ FIELDS = ["accessModes", "resources", "storageClassName", "volumeName", "volumeM
     spec=odder | st.dictionaries(st.sampled_from(FIELDS), odder, max_size=4),
     status=odder,
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 def test_odd_objects_are_refused_or_stored(plural: str, meta: Any, spec: Any, status: Any) -> None:
     """Whatever the types in a body, the answer is a Status or an object, and a refusal leaves nothing behind."""
     engine, handler = new_engine()

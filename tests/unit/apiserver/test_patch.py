@@ -1,7 +1,7 @@
 import copy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resizer.devcluster.apiserver.failure import ApiError
@@ -36,7 +36,7 @@ def test_merge_patch_follows_the_rfc(doc: dict, patch: dict, result: dict) -> No
 
 
 @given(documents, documents)
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 def test_merge_patch_is_idempotent(doc: dict, patch: dict) -> None:
     """Applying a merge patch twice changes nothing more."""
     once = merge(copy.deepcopy(doc), copy.deepcopy(patch))

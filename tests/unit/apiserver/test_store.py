@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resizer.devcluster.apiserver.catalogue import RESOURCES
@@ -38,6 +38,7 @@ def test_documents_are_nobody_elses() -> None:
     assert claims.objects["n", "a"].document()["metadata"]["labels"] == {"mark": "x"}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=30), st.data())
 def test_snapshots_undo_exactly(steps: list[tuple[str, bool]], data: st.DataObject) -> None:
     """The state at any remembered version comes back as it was, whatever has happened since."""
@@ -53,6 +54,7 @@ def test_snapshots_undo_exactly(steps: list[tuple[str, bool]], data: st.DataObje
     assert claims.snapshot(revision) == past[revision]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 @given(st.integers(min_value=1, max_value=12), st.integers(min_value=0, max_value=60))
 def test_history_is_bounded_and_honest(history: int, writes: int) -> None:
     """From any version that is not refused all later changes come, in order, and the ring holds its bounds."""

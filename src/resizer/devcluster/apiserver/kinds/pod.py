@@ -45,14 +45,13 @@ class PodRules(Rules):
         """Start as Pending, with the tolerations and priority that admission adds."""
         del now
         spec = doc.setdefault("spec", {})
-        have = spec.setdefault("tolerations", [])
-        for trouble in ("not-ready", "unreachable"):
-            key = f"node.kubernetes.io/{trouble}"
-            if not any(toleration.get("key") in {key, None} for toleration in have):
-                have.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
-        spec.setdefault("priority", 0)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        _admit(spec)
         doc["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
+
+    def prepare_update(self, new: Document, old: Document) -> None:
+        """Add the same again: who replaces a pod sends it without."""
+        del old
+        _admit(new.setdefault("spec", {}))
 
     def prepare_status(self, new: Document, old: Document, now: str) -> None:
         """Keep the owners and the quality class."""
@@ -122,6 +121,17 @@ class StatefulSetRules(Rules):
         """Refuse changes outside the few fields that may change."""
         after, before = ({k: v for k, v in d["spec"].items() if k not in _MUTABLE_SET} for d in (new, old))
         return [] if after == before else [Cause.forbidden("spec", _FROZEN_SET)]
+
+
+def _admit(spec: Document) -> None:
+    """Add the tolerations and the priority that admission adds to every pod."""
+    have = spec.setdefault("tolerations", [])
+    for trouble in ("not-ready", "unreachable"):
+        key = f"node.kubernetes.io/{trouble}"
+        if not any(toleration.get("key") in {key, None} for toleration in have):
+            have.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
 def default_pod_spec(spec: Document) -> None:
