@@ -36,9 +36,7 @@ def _clear_stale(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise SocketUnavailableError(
-                f"socket {path} cannot be tried: {error.strerror or error}"
-            ) from error
+            raise SocketUnavailableError(f"socket {path} cannot be tried: {error.strerror or error}") from error
     raise SocketUnavailableError(
         f"socket {path} is in use by a running process: stop that process, or choose another path"
     )
@@ -58,9 +56,7 @@ def _bind(server: grpc.aio.Server, *, path: Path, mode: int) -> tuple[int, int]:
     try:
         server.add_insecure_port(f"unix:{path}")
     except RuntimeError as error:
-        raise SocketUnavailableError(
-            f"socket {path} cannot be bound: check the rights on {path.parent}"
-        ) from error
+        raise SocketUnavailableError(f"socket {path} cannot be bound: check the rights on {path.parent}") from error
     finally:
         os.umask(umask)
     path.chmod(mode)
