@@ -137,7 +137,8 @@ class FlowLimit:
         if not self._qps:
             return 0.0
         self._refill(now)
-        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._qps
+        # A token that lacks only a rounding error is whole, or the wait for it would be too short to measure.
+        return 0.0 if self._tokens > 1 - 1e-6 else (1 - self._tokens) / self._qps
 
 
 class Limiter:
