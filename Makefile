@@ -14,7 +14,7 @@ help: ## List the targets
 
 setup: $(SETUP) ## Create .venv with everything, from the lock file with hashes
 
-$(SETUP): requirements-dev.lock pyproject.toml tools/make_venv.sh
+$(SETUP): requirements-dev.lock tools/make_venv.sh
 	@PYTHON="$(PYTHON)" sh tools/make_venv.sh "$(VENV)"
 	@touch $@
 

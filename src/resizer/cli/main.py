@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from resizer import __version__
-from resizer.cli import dev, driver, run
+from resizer.cli import demo, dev, driver, run
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def resizer(*, version: bool = typer.Option(default=False, help="Print the version and end.")) -> None:
+def resizer(*, version: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
     """Grow Kubernetes volumes through CSI while the database on them runs."""
     if version:
         typer.echo(f"resizer {__version__}")
@@ -33,6 +33,7 @@ def resizer(*, version: bool = typer.Option(default=False, help="Print the versi
 
 
 app.command()(run.run)
+app.command()(demo.demo)
 app.command()(dev.dev)
 app.command()(driver.driver)
 

@@ -230,6 +230,7 @@ class ClaimLoop:
             case Leave():
                 self._leave(claim)
             case Finish():
+                log.info("claim.grown", claim=claim.key, uid=claim.uid, driver=driver, **_milliseconds(note.duration_s))
                 self._telemetry.resizes.resize_finished(
                     driver=driver,
                     outcome=note.outcome,
@@ -265,3 +266,7 @@ class ClaimLoop:
             resizing_since=noting.resizing_since(now) or None,
             took_s=round(took_s, 4),
         )
+
+
+def _milliseconds(duration_s: dict[str, float]) -> dict[str, int]:
+    return {f"{phase.replace('-', '_')}_ms": round(seconds * 1000) for phase, seconds in duration_s.items()}
