@@ -105,6 +105,7 @@ class DriverConnection:
         self._driver: ConnectedDriver | None = None
         self._listeners: list[Listener] = []
         self._waiters: list[asyncio.Future[ConnectedDriver]] = []
+        self._cause = ""
         self.state = ConnectionState(address, "waiting", "", "not tried yet", 0.0)
 
     @property
@@ -161,8 +162,10 @@ class DriverConnection:
             facts = await ask_driver(channel, caller=caller, timeout_s=min(self._timeout_s, _IDENTITY_TIMEOUT_S))
         except UnusableDriverError as error:
             self._lose("unusable", str(error))
-        except (NotReadyError, DriverError) as error:
+        except NotReadyError as error:
             self._lose("asking", str(error))
+        except DriverError as error:
+            self._lose("asking", str(error), cause=error.code)
         else:
             kind = PluginV0 if facts.protocol == "v0" else PluginV1
             return kind(channel, facts=facts, caller=caller, timeout_s=self._timeout_s)
@@ -190,10 +193,12 @@ class DriverConnection:
                 waiter.set_result(self._driver)
         self._tell(self._driver)
 
-    def _lose(self, phase: Phase, reason: str) -> None:
-        """Enter a state in which nothing is sent; said once for each phase and reason."""
+    def _lose(self, phase: Phase, reason: str, *, cause: str = "") -> None:
+        """Enter a state in which nothing is sent; said once for each phase and cause (a text may change each time)."""
         was_connected = self.state.phase == "connected"
-        if (self.state.phase, self.state.reason) == (phase, reason):
+        is_news = (self.state.phase, self._cause) != (phase, cause or reason)
+        self._cause = cause or reason
+        if not is_news:
             return
         name = self._driver.facts.name if self._driver else ""
         self.state = ConnectionState(self.state.address, phase, name, reason, self._now_s())

@@ -160,6 +160,17 @@ async def test_driver_that_is_not_ready_is_waited_for(endpoint):
     assert len(driver.calls_of("Probe")) == 3
 
 
+async def test_a_message_that_changes_is_logged_once(endpoint):
+    """A driver that refuses to say who it is, with another request id each time, makes one line, not one a second."""
+    answers = tuple(Answer(code="INTERNAL", message=f"request {number}") for number in range(4))
+    driver = ScriptedDriver(Plan(answers={"GetPluginInfo": (*answers, Answer())}))
+    with structlog.testing.capture_logs() as logs:
+        async with driver.serve(endpoint), connected(endpoint) as connection:
+            await connection.wait_driver()
+    assert len(driver.calls_of("GetPluginInfo")) == 5
+    assert [entry["event"] for entry in logs] == ["driver.asking", "driver.connected"]
+
+
 async def test_hung_identity_is_asked_again(endpoint):
     """A driver that does not answer who it is has a deadline, and is served when it comes to itself."""
     driver = ScriptedDriver(Plan(answers={"GetPluginInfo": (Answer(hang=True), Answer())}))

@@ -245,3 +245,22 @@ def test_malformed_names_are_refused(name):
 def test_names_as_drivers_have_them(name):
     """Names that the specification allows pass as they are."""
     assert valid_name(name) == name
+
+
+async def test_slow_volumes_hold_up_no_others(endpoint):
+    """While fifty growths hang in the driver, fifty others of the same driver are answered."""
+    slow = {f"ControllerExpandVolume/slow-{number}": (Answer(hang=True),) for number in range(50)}
+    driver = ScriptedDriver(Plan(answers=slow))
+
+    def volume(name: str) -> Volume:
+        return Volume(name=name, uid=name, version="1", handle=name, access_modes=("ReadWriteOnce",))
+
+    async with driver.serve(endpoint), connected(endpoint, timeout_s=20) as connection:
+        handle = await connection.wait_driver()
+        hanging = [asyncio.create_task(grow(handle, volume=volume(f"slow-{number}"))) for number in range(50)]
+        await driver.wait_calls("ControllerExpandVolume", 50)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(grow(handle, volume=volume(f"fast-{number}")) for number in range(50)))
+        assert not any(task.done() for task in hanging)
+        driver.release("ControllerExpandVolume")
+        assert {answer.capacity_bytes for answer in await asyncio.gather(*hanging)} == {5 * GIB}
