@@ -5,7 +5,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from resizer.core import noting, status
-from resizer.core.pacing import delay_after, write_wait
+from resizer.core.pacing import delay_after, read_wait, write_wait
+from resizer.core.restarting import restart
 from resizer.core.state import (
     Enter,
     Failed,
@@ -23,72 +24,74 @@ from resizer.core.state import (
 from resizer.core.verdict import Failure
 from resizer.model.objects import Claim
 
-REWRITE_MESSAGE_AFTER_S: Final = 3600.0
+RELEASE_HINT: Final = "; this driver grows the volume only while no running pod uses it: it is tried again then"
 
 
 def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Failed, policy: Policy) -> Step:
     """Write what a final failure leaves in the claim, if it does not say so already."""
-    failure = observation.failure
+    failure, target, now = observation.failure, observation.target, snapshot.now
+    if claim.allocated_bytes != target.size_bytes:
+        # Somebody else acted in our place: this failure is not about what the claim is now doing.
+        return restart(claim, snapshot, memory, policy, reason="the target was changed by somebody else")
     if failure.class_ == "offline-required" and policy.handle_in_use and snapshot.users is None:
         return Step(ObserveUsers(), memory)
     delay_s = delay_after(
         failure,
         failures=memory.failures + 1,
+        repeats=_repeats(memory, failure),
         limits=policy.limits,
-        roll=snapshot.now.roll,
+        roll=now.roll,
         is_in_use=snapshot.users.running_pod if snapshot.users else None,
         handle_in_use=policy.handle_in_use,
     )
-    recorded = FailureRecorded(observation.target, failure, delay_s)
+    recorded = FailureRecorded(target, failure, delay_s)
+    retry = write_wait(failure, target=target.text, delay_s=delay_s, now_s=now.wall_s)
+    if not retry and read_wait(claim.retry, target=target.text, now_s=now.wall_s) is None:
+        retry = claim.retry  # what has lapsed or never held is ignored anyway: not worth a write
     body = status.record_failure(
         claim,
         failure,
-        rewrite_message=_may_rewrite(memory, snapshot.now.mono_s, failure),
-        retry=write_wait(failure, target=observation.target.text, delay_s=delay_s, now_s=snapshot.now.wall_s),
-        now=noting.timestamp(snapshot.now),
+        rewrite_message=noting.is_due(memory, now, _cause(recorded), repeat_s=policy.repeat_event_s),
+        retry=retry,
+        now=noting.timestamp(now),
     )
     if body:
-        return Step(RecordClaim(body, recorded), replace(memory, error_written_s=snapshot.now.mono_s))
+        return Step(RecordClaim(body, recorded), memory)
     return settle(claim, snapshot, memory, recorded, policy)
-
-
-def _may_rewrite(memory: Memory, now_s: float, failure: Failure) -> bool:
-    """Another cause is written at once; the same cause with other words (ids, times) once an hour."""
-    if memory.failure is None or memory.failure.cause != failure.cause:
-        return True
-    is_news = memory.failure.message != failure.message
-    return is_news and now_s - memory.error_written_s >= REWRITE_MESSAGE_AFTER_S
 
 
 def settle(claim: Claim, snapshot: Snapshot, memory: Memory, observation: FailureRecorded, policy: Policy) -> Step:
     """Remember the failure, say it, and wait."""
     failure, now = observation.failure, snapshot.now
-    failed_for_good = memory.failed_for_good if failure.outcome == "unchanged" else failure.outcome == "final"
+    blockers = snapshot.users if failure.class_ == "offline-required" and snapshot.users else Users()
     memory = replace(
         memory,
         failures=memory.failures + 1,
+        repeats=_repeats(memory, failure),
+        restarts=0,
         failure=failure,
-        failed_for_good=failed_for_good,
+        failed_for_good=memory.failed_before if failure.outcome == "unchanged" else failure.outcome == "final",
         not_before_s=now.mono_s + observation.delay_s,
         wish=(claim.requested_bytes, claim.storage_resizer),
-        blockers=_blockers(failure, snapshot.users),
+        blockers=blockers,
     )
     volume = snapshot.volume.name if snapshot.volume else claim.volume_name
-    text = f'resize volume "{volume}" by resizer "{snapshot.driver.name}" failed: {failure.message}'
-    memory, notes = noting.say_once(
-        memory,
-        now,
-        f"failed/{failure.cause}",
-        Say("Warning", "VolumeResizeFailed", text),
-        repeat_s=policy.repeat_event_s,
-    )
-    since_s = memory.asked_wall_s or noting.resizing_since(claim) or now.wall_s
+    hint = RELEASE_HINT if blockers.running_pod else ""
+    text = f'resize volume "{volume}" by resizer "{snapshot.driver.name}" failed: {failure.message}{hint}'
+    said = Say("Warning", "VolumeResizeFailed", text)
+    memory, notes = noting.say_once(memory, now, _cause(observation), said, repeat_s=policy.repeat_event_s)
+    since_s = memory.asked_wall_s or noting.resizing_since(claim, now) or now.wall_s
     entered = Enter("controller-resize", failure.class_, since_s)
     return Step(Settle("retry", observation.delay_s, failure.class_), memory, (*notes, entered))
 
 
-def _blockers(failure: Failure, users: Users | None) -> Users:
-    return users if failure.class_ == "offline-required" and users is not None else Users()
+def _cause(observation: FailureRecorded) -> str:
+    return f"failed/{observation.target.size_bytes}/{observation.failure.cause}"
+
+
+def _repeats(memory: Memory, failure: Failure) -> int:
+    """How many failures of this class came in a row, with this one."""
+    return memory.repeats + 1 if memory.failure is not None and memory.failure.class_ == failure.class_ else 1
 
 
 def is_released(memory: Memory, users: Users | None) -> bool:

@@ -16,6 +16,7 @@ from resizer.core.verdict import Failure
 
 REMEMBERED_FROM_S: Final = 300.0
 REMEMBERED_UP_TO_S: Final = 24 * 3600.0
+RETRY_AFTER_MAX_S: Final = 3600.0
 JITTER: Final = 0.1
 _MAX_ANNOTATION: Final = 512
 
@@ -42,11 +43,25 @@ def delay_exponential(failures: int, *, limits: Limits, roll: float) -> float:
 
 
 def delay_after(
-    failure: Failure, *, failures: int, limits: Limits, roll: float, is_in_use: bool | None, handle_in_use: bool
+    failure: Failure,
+    *,
+    failures: int,
+    repeats: int,
+    limits: Limits,
+    roll: float,
+    is_in_use: bool | None,
+    handle_in_use: bool,
 ) -> float:
-    """Seconds until the next try. `failures` counts this one; `is_in_use`: a running pod uses the volume."""
+    """Seconds until the next try.
+
+    `failures` counts all in a row, `repeats` those of this class, both with this one; `is_in_use`: a running pod
+    uses the volume. A driver that names a time is taken by its word once; if it still refuses then, each further
+    wait is longer by that time, up to an hour.
+    """
     if failure.retry_after_s > 0:
-        return failure.retry_after_s
+        # Not called (an open circuit) is no refusal: the time named is then when the driver is tried next.
+        times = 1 if failure.outcome == "unchanged" else repeats
+        return min(failure.retry_after_s * times, max(failure.retry_after_s, RETRY_AFTER_MAX_S))
     match failure.class_:
         case "infeasible":
             return limits.retry_max_s

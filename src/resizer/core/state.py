@@ -52,18 +52,24 @@ class Memory(Struct, frozen=True):
     granted_wall_s: float = 0.0
     from_bytes: int = 0
     failures: int = 0
+    repeats: int = 0
+    """How many of the failures in a row were of the last one's class."""
+    restarts: int = 0
+    """Looks in a row that ended in a fresh look, without growth."""
     failure: Failure | None = None
     failed_for_good: bool = False
+    """The last attempt is known to have failed, and none has begun since."""
+    failed_before: bool = False
+    """`failed_for_good` as it was before the call under way, should that turn out not to have been made."""
     not_before_s: float = 0.0
     wish: tuple[int, str] = (0, "")
     """Requested bytes and `storage-resizer` when the last attempt failed: a change of either ends the wait."""
     blockers: Users = Users()
     """Who used the volume when the driver said that it must be offline."""
-    error_written_s: float = 0.0
     node_verified_s: float | None = None
     """When a node's refusal was last verified with the controller; monotonic."""
     said: tuple[tuple[str, float], ...] = ()
-    """Event causes and when they were last said; monotonic, the newest eight."""
+    """Event causes and when they were last said; monotonic, the newest ones."""
 
 
 class Snapshot(Struct, frozen=True):
@@ -82,6 +88,9 @@ class Snapshot(Struct, frozen=True):
 
 class Started(Struct, frozen=True, tag=True):
     """A worker took the claim from the queue."""
+
+    is_cleared: bool = False
+    """`pre-resize-capacity` was removed just now: if it is there again, somebody wants it there."""
 
 
 class IntentRecorded(Struct, frozen=True, tag=True):
@@ -120,6 +129,8 @@ class PendingRecorded(Struct, frozen=True, tag=True):
     """Step 4 is durable: the node has to act."""
 
     target: Target
+    is_verified: bool = False
+    """The node had refused the target, and the controller has just confirmed it."""
 
 
 class FinishRecorded(Struct, frozen=True, tag=True):

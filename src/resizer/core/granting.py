@@ -1,0 +1,165 @@
+"""The succeeding half of the machine: steps 3 and 4, and the node's turn.
+
+In: a driver's grant, or the news that a step is durable. Each function looks at what stands in the API server first
+and asks only for what is still missing there, so that it may be run again after a conflict, a lost answer or a crash.
+"""
+
+from msgspec.structs import replace
+
+from resizer.core import noting, status
+from resizer.core.eligibility import find_obstacle
+from resizer.core.failing import record as record_failure
+from resizer.core.restarting import restart
+from resizer.core.state import (
+    AwaitNode,
+    Enter,
+    Expanded,
+    Failed,
+    FinishRecorded,
+    Leave,
+    Memory,
+    Note,
+    PendingRecorded,
+    Policy,
+    RecordClaim,
+    RecordVolume,
+    Say,
+    Settle,
+    Snapshot,
+    Step,
+    Users,
+)
+from resizer.core.verdict import short_answer
+from resizer.core.waiting import wish_of
+from resizer.model.objects import (
+    FILE_SYSTEM_RESIZE_PENDING,
+    NODE_RESIZE_IN_PROGRESS,
+    NODE_RESIZE_INFEASIBLE,
+    Claim,
+    Volume,
+)
+from resizer.model.quantity import format_bytes
+
+
+def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
+    """Steps 3 and 4: the volume's capacity, then the claim; each only if it does not stand there yet."""
+    target, expansion, volume = observation.target, observation.expansion, snapshot.volume
+    if expansion.capacity_bytes < target.size_bytes:
+        failure = short_answer(target.size_bytes, expansion.capacity_bytes)
+        return record_failure(claim, snapshot, memory, Failed(target, failure), policy)
+    obstacle = find_obstacle(claim, volume, driver=snapshot.driver.name)
+    if volume is None or obstacle in ("volume-of-another-claim", "driver-not-served", "not-bound"):
+        return restart(claim, snapshot, memory, policy, reason="the volume is no longer this claim's")
+    if claim.allocated_bytes != target.size_bytes:
+        # Somebody else acted in our place: what they recorded since is newer than this answer.
+        return restart(claim, snapshot, memory, policy, reason="the target was changed by somebody else")
+    body = _volume_body(claim, volume, snapshot, observation)
+    if body:
+        return Step(RecordVolume(body, then=observation), memory)
+    if expansion.node_expansion_required:
+        return _record_pending(claim, snapshot, memory, observation, policy)
+    progress = bool(observation.state) or expansion.capacity_bytes > memory.from_bytes
+    finished = FinishRecorded(target, expansion.capacity_bytes, is_progress=progress)
+    body = status.record_finished(claim, format_bytes(expansion.capacity_bytes))
+    return Step(RecordClaim(body, finished), memory) if body else finish(claim, snapshot, memory, finished, policy)
+
+
+def _volume_body(claim: Claim, volume: Volume, snapshot: Snapshot, observation: Expanded) -> status.JsonObject:
+    granted_bytes = observation.expansion.capacity_bytes
+    needs_node = observation.expansion.node_expansion_required and claim.capacity_bytes < granted_bytes
+    # A driver with node expansion only has granted nothing: the volume takes the wish as it was written.
+    by_controller = snapshot.driver.controller_expansion
+    return status.record_volume_size(
+        volume,
+        format_bytes(granted_bytes) if by_controller else observation.target.text,
+        pre_resize_capacity=claim.capacity if needs_node else "",
+        same_size=volume.capacity_bytes == granted_bytes,
+    )
+
+
+def _record_pending(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
+    target = observation.target
+    pending = PendingRecorded(target, is_verified=observation.state == NODE_RESIZE_INFEASIBLE)
+    node_began = claim.state == NODE_RESIZE_IN_PROGRESS and observation.state != NODE_RESIZE_IN_PROGRESS
+    node_ended = memory.from_bytes < target.size_bytes <= claim.capacity_bytes and not claim.state
+    if node_began or node_ended:
+        # Our patch arrived although its answer did not, and the node has moved on since.
+        return pend(claim, snapshot, memory, pending, policy)
+    body = status.record_node_pending(claim, now=noting.timestamp(snapshot.now))
+    return Step(RecordClaim(body, pending), memory) if body else pend(claim, snapshot, memory, pending, policy)
+
+
+def pend(claim: Claim, snapshot: Snapshot, memory: Memory, observation: PendingRecorded, policy: Policy) -> Step:
+    """The node has been told: say so, and follow it."""
+    target = observation.target
+    memory = replace(
+        _forget_failures(memory),
+        phase="node-resize",
+        target_bytes=target.size_bytes,
+        granted_wall_s=snapshot.now.wall_s,
+        node_verified_s=snapshot.now.mono_s if observation.is_verified else None,
+        wish=wish_of(claim) if observation.is_verified else (0, ""),
+    )
+    said = Say("Normal", "FileSystemResizeRequired", "Require file system resize of volume on node")
+    memory, notes = noting.say_once(memory, snapshot.now, f"node/{target.size_bytes}", said)
+    if claim.capacity_bytes >= target.size_bytes and not claim.state:
+        step = restart(claim, snapshot, memory, policy, reason="the node was faster")
+        finished = noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes)
+        # Counted here: the next look begins with nothing to remember.
+        return Step(step.effect, Memory(restarts=step.memory.restarts), (*notes, finished, Leave()))
+    step = await_node(claim, snapshot, memory)
+    return replace(step, notes=(*notes, *step.notes))
+
+
+def await_node(claim: Claim, snapshot: Snapshot, memory: Memory) -> Step:
+    """Have the node stage follow the claim."""
+    now = snapshot.now
+    # Conditions carry whole seconds; what this process saw itself is exact.
+    since_s = memory.granted_wall_s if memory.phase == "node-resize" else 0.0
+    since_s = since_s or noting.true_since(claim, FILE_SYSTEM_RESIZE_PENDING, now) or now.wall_s
+    if memory.phase != "node-resize":
+        memory = replace(
+            memory,
+            phase="node-resize",
+            target_bytes=claim.allocated_bytes or claim.requested_bytes,
+            from_bytes=claim.capacity_bytes,
+            asked_wall_s=memory.asked_wall_s or noting.resizing_since(claim, now) or since_s,
+            granted_wall_s=since_s,
+        )
+    effect = AwaitNode(since_s, is_begun=claim.state == NODE_RESIZE_IN_PROGRESS)
+    return Step(effect, memory, (Enter("node-resize", "", since_s),))
+
+
+def notice_node_success(claim: Claim, snapshot: Snapshot, memory: Memory) -> tuple[Memory, tuple[Note, ...]]:
+    """The node has finished what this process was waiting for: count it, and begin afresh."""
+    if memory.phase != "node-resize" or claim.capacity_bytes < memory.target_bytes or claim.state:
+        return memory, ()
+    return Memory(), (noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes),)
+
+
+def finish(claim: Claim, snapshot: Snapshot, memory: Memory, observation: FinishRecorded, policy: Policy) -> Step:
+    """No node has to act: the growth is over."""
+    notes = (
+        Say("Normal", "VolumeResizeSuccessful", "Resize volume succeeded"),
+        noting.finish(memory, snapshot.now, grown_to=observation.capacity_bytes),
+        Leave(),
+    )
+    # A finish that moved neither size nor state (records written by hand) could follow itself for ever: the next
+    # resync goes on from there, as the peer does.
+    if claim.requested_bytes > claim.capacity_bytes and observation.is_progress:
+        step = restart(claim, snapshot, memory, policy, reason="more was asked for meanwhile")
+        return Step(step.effect, Memory(restarts=step.memory.restarts), notes)
+    return Step(Settle("finished"), Memory(), notes)
+
+
+def _forget_failures(memory: Memory) -> Memory:
+    return replace(
+        memory,
+        failures=0,
+        repeats=0,
+        failure=None,
+        failed_for_good=False,
+        failed_before=False,
+        not_before_s=0.0,
+        blockers=Users(),
+    )
