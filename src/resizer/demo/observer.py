@@ -5,6 +5,7 @@ It feeds the timelines of the growths under way and wakes the one who waits. It 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,11 @@ class Observer:
         """Follow a growth, in place of the claim's one before."""
         self._timelines[timeline.claim] = timeline
 
+    def see_answer(self, claim: dict[str, Any]) -> None:
+        """Take the answer to an edit: one that changes nothing comes through no watch."""
+        now = self._now()
+        self._see(claim["metadata"]["name"], lambda timeline: timeline.see_claim(claim, now))
+
     async def wait_until(self, condition: Callable[[], bool], *, what: str, timeout_s: float) -> None:
         """Wait for a condition that a change in the cluster brings about. DemoError for trouble or at the deadline."""
         try:
@@ -55,7 +61,15 @@ class Observer:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError as error:
-            raise DemoError(f"{what} within {timeout_s:g} s: see the log and the events") from error
+            raise DemoError(f"{what} within {timeout_s:g} s; {self._describe_waiting()}") from error
+
+    def _describe_waiting(self) -> str:
+        """Where the first growth that is not done stands, for the error's line."""
+        for timeline in self._timelines.values():
+            if not timeline.is_done:
+                state = timeline.node_error or timeline.state or "no state"
+                return f"claim {timeline.claim} stands at {list(timeline.times_s)[-1]!r} ({state})"
+        return "run it with --keep and look at `kubectl get events`"
 
     def _see(self, claim: str, see: Callable[[Timeline], bool]) -> None:
         self._changed.set()
@@ -68,7 +82,7 @@ class Observer:
                 self._on_stage(timeline, stage)
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
     def _on_claim(self, key: str) -> None:
         claim, now = self._cluster.mirrors.claims.get(key), self._now()

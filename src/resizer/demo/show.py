@@ -6,6 +6,7 @@ a DemoError with one line.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -186,7 +187,7 @@ class Show:
             claim=claim,
             volume=found["spec"]["volumeName"],
             target_bytes=target_bytes,
-            asked_at=asyncio.get_running_loop().time(),
+            asked_at=time.monotonic(),
             nudged_before=(pod["metadata"].get("annotations") or {}).get(NUDGED_AT, ""),
         )
 
@@ -205,6 +206,7 @@ class Show:
                 raise DemoError(f"the API server refuses {format_bytes(target_bytes)}: {words}") from answer
             if isinstance(answer, BaseException):
                 raise answer
+            self._stage.observer.see_answer(answer)
 
     async def _finish_all(self, timelines: list[Timeline], target: str) -> None:
         """Wait until all are done; restart the pod of one that can only be grown unmounted."""

@@ -61,6 +61,7 @@ class Timeline:
         self.target_bytes = target_bytes
         self.times_s: dict[str, float] = {ASKED: 0.0}
         self.node_error = ""
+        self.state = ""
         self._asked_at = asked_at
         self._nudged_before = nudged_before
 
@@ -79,6 +80,7 @@ class Timeline:
         """Take a state of the claim; tell whether a stage was reached by it."""
         status = claim.get("status", {})
         state = status.get("allocatedResourceStatuses", {}).get("storage", "")
+        self.state = state
         allocated = parse_bytes(status.get("allocatedResources", {}).get("storage", "0"))
         errors = [one for one in status.get("conditions", []) if one["type"] == NODE_RESIZE_ERROR]
         self.node_error = errors[0].get("message", "") if errors else ""
