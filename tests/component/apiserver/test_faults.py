@@ -118,6 +118,36 @@ async def test_hold_before_and_after_the_write(server: ApiServer, client: Client
     assert (await writing)["status"]["phase"] == "Bound"
 
 
+async def test_what_a_killed_client_asked_for_never_happens(
+    server: ApiServer, client: Client, claim: Build, eventually: Eventually
+) -> None:
+    """A request held before its write is dropped when its client dies; held after it, the write stands."""
+    before = server.faults.add(Fault(kind="hold-before", verb="create", name="", user_agent="victim"))
+    async with Client(server.url, token=server.token, ca_pem=server.ca_pem, user_agent="victim") as victim:
+        writing = asyncio.create_task(victim.create(CLAIMS, claim("never")))
+        await before.wait_held()
+        writing.cancel()
+    for _ in range(5):
+        await client.list(CLAIMS)
+    server.faults.remove(before.id)
+    await eventually(lambda: server.audit.count(verb="create", user_agent="victim") == 1)
+    after = server.faults.add(Fault(kind="hold-after", verb="create", user_agent="victim"))
+    async with Client(server.url, token=server.token, ca_pem=server.ca_pem, user_agent="victim") as victim:
+        writing = asyncio.create_task(victim.create(CLAIMS, claim("done")))
+        await after.wait_held()
+        writing.cancel()
+    server.faults.clear()
+    assert [item["metadata"]["name"] for item in (await client.list(CLAIMS)).items] == ["done"]
+
+
+async def test_open_watch_is_in_the_audit_log(server: ApiServer) -> None:
+    """A watch is recorded when it opens, not when it ends."""
+    _, writer = await open_watch(server, str(server.store.revision))
+    (record,) = server.audit.select(verb="watch")
+    assert (record.status, record.resource) == (200, "persistentvolumeclaims")
+    writer.close()
+
+
 async def test_faults_choose_their_requests(server: ApiServer, client: Client) -> None:
     """Verb, resource, namespace, user and user agent narrow a fault down; others pass."""
     other = server.add_token("bob", ["system:masters"])

@@ -40,7 +40,10 @@ class Selection:
         """Ask whether an object belongs to the selection."""
         if self.namespace and version.key[0] != self.namespace:
             return False
-        return all(test(version.labels) for test in self.labels) and all(test(version.fields) for test in self.fields)
+        for test in self.labels:
+            if not test(version.labels):
+                return False
+        return all(test(version.fields) for test in self.fields) if self.fields else True
 
 
 def parse_selection(resource: Resource, *, namespace: str, labels: str, fields: str) -> Selection:

@@ -7,6 +7,7 @@ brings quantities into canonical form. Here a few declared paths per kind have t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from resizer.devcluster.apiserver.failure import DecodeError
@@ -53,12 +54,12 @@ def normalise(resource: Resource, doc: Document) -> None:
     for path in resource.rules.quantities:
         _canonicalise(doc, path)
     for path in resource.rules.conditions:
-        for holder, key in _holders(doc, path.split(".")):
+        for holder, key in _holders(doc, _steps(path)):
             if not isinstance(holder[key], list):
                 raise DecodeError(f"json: cannot unmarshal {_kind_of(holder[key])} into Go struct field .{path}")
             holder[key] = [_condition(item) for item in holder[key]]
     for path in resource.rules.omitted_when_empty:
-        for holder, key in list(_holders(doc, path.split("."))):
+        for holder, key in list(_holders(doc, _steps(path))):
             if not holder[key]:
                 del holder[key]
 
@@ -72,11 +73,11 @@ def ordered(doc: Document) -> Document:
 def unknown_fields(resource: Resource, doc: Document, *, drop: bool) -> list[str]:
     """List the fields that the type does not have, and take them out if asked to."""
     places = [("", resource.fields | {"kind", "apiVersion", "metadata"}), ("metadata", _META_FIELDS)]
-    places += [(path, frozenset(names.split())) for path, names in resource.rules.known.items()]
+    places += [(path, _names(names)) for path, names in resource.rules.known.items()]
     found = []
     for path, known in places:
         node: Any = doc
-        for step in filter(None, path.split(".")):
+        for step in _steps(path) if path else ():
             node = node.get(step) if isinstance(node, dict) else None
         if isinstance(node, dict):
             wrong = [key for key in node if key not in known]
@@ -132,7 +133,7 @@ def _drop_nothing(doc: Document) -> None:
 
 
 def _canonicalise(doc: Document, path: str) -> None:
-    for holder, key in list(_holders(doc, path.split("."))):
+    for holder, key in list(_holders(doc, _steps(path))):
         holder[key] = canonical_text(holder[key])
 
 
@@ -146,7 +147,17 @@ def canonical_text(value: Any) -> str:
         raise DecodeError(QUANTITY_TEXT) from error
 
 
-def _holders(node: Any, steps: list[str]) -> Iterator[tuple[Any, Any]]:
+@lru_cache(maxsize=256)
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+@lru_cache(maxsize=256)
+def _steps(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
+def _holders(node: Any, steps: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     """Yield each (container, key) that a path leads to; `*` is every key, `[]` every element.
 
     A container of the wrong type on the way does not fit the kind: DecodeError.

@@ -70,10 +70,16 @@ class Streams:
             bookmark_every_s=self._limits.bookmark_every_s if _wants_bookmarks(call.query) else None,
         )
         timeout_s = self._timeout_s(call.query)
-        with self._listening(watch, resource), contextlib.suppress(ConnectionResetError, ConnectionAbortedError):
-            await response.prepare(request)
-            opened()
-            await watch.run(first, timeout_s=timeout_s)
+        with self._listening(watch, resource):
+            try:
+                await response.prepare(request)
+                opened()
+                await watch.run(first, timeout_s=timeout_s)
+            except (ConnectionResetError, ConnectionAbortedError):
+                pass  # The client has gone: there is nobody to tell.
+            except TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
         return response
 
     @contextlib.contextmanager

@@ -19,7 +19,10 @@ from resizer.devcluster.apiserver.store import Change, Collection, CompactedErro
 _GAP_S = 0.004
 """A watch that was served less than this ago waits a little, so that a burst goes out in few pieces."""
 
-_MOST_AT_ONCE = 2000
+_MOST_BYTES_AT_ONCE = 1 << 20
+
+_STALLED_S = 60.0
+"""A client that takes nothing for this long is given up."""
 
 Strike = Callable[[frozenset[str]], ActiveFault | None]
 
@@ -49,11 +52,17 @@ class Feed:
         return [self._presenter.event(b"ADDED", v.raw) for v in found if self._selection.matches(v)]
 
     def take(self) -> list[bytes]:
-        """Take the events that are new; raise CompactedError if some of them are lost."""
-        changes = self._collection.changes_from(self._position)[:_MOST_AT_ONCE]
-        self._position += len(changes)
-        events = (self._event(change) for change in changes if change.revision > self._after)
-        return [event for event in events if event is not None]
+        """Take the events that are new, a bounded number of bytes; raise CompactedError if some of them are lost."""
+        events, size = [], 0
+        for change in self._collection.changes_from(self._position):
+            self._position += 1
+            event = self._event(change) if change.revision > self._after else None
+            if event is not None:
+                events.append(event)
+                size += len(event)
+                if size > _MOST_BYTES_AT_ONCE:
+                    break
+        return events
 
     @property
     def behind(self) -> bool:
@@ -136,7 +145,8 @@ class Watch:
         events, served_at = first, 0.0
         while True:
             if events:
-                await self._write(b"".join(events))
+                async with asyncio.timeout(_STALLED_S):
+                    await self._write(b"".join(events))
                 served_at = loop.time()
             if self._over:
                 return
