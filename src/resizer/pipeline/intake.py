@@ -54,13 +54,7 @@ class Intake:
         claim = self._objects.claim(new.claim_key)
         if claim is None or claim.volume_name != new.name:
             return
-        is_news = (
-            old is None
-            or old.uid != new.uid
-            or old.driver != new.driver
-            or old.claim_uid != new.claim_uid
-            or old.capacity != new.capacity
-        )
+        is_news = old is None or old.uid != new.uid or old.driver != new.driver or old.claim_uid != new.claim_uid
         if new.pre_resize_capacity or (is_news and wants_attention(claim)):
             self._enqueue(claim)
 
