@@ -70,6 +70,7 @@ def parse_go_flags(arguments: list[str]) -> GoFlags:
             raise SettingsError(f"{word!r} is no flag; `resizer run` takes flags only")
         name, given, value = word.lstrip("-").partition("=")
         field = {"h": "help"}.get(name, name).replace("-", "_")
+        _refuse_unknown(field, name)
         if _is_switch(field):
             value = value if given else "true"
         elif not given:
@@ -78,6 +79,12 @@ def parse_go_flags(arguments: list[str]) -> GoFlags:
             value = queue.pop(0)
         _take(found, field, name, value)
     return found
+
+
+def _refuse_unknown(field: str, name: str) -> None:
+    if field not in _SWITCHES and field not in NO_EFFECT and field not in ("config", *Settings.model_fields):
+        near = suggest_setting(field)
+        raise SettingsError(f"--{name} is no flag" + (f"; did you mean --{near}?" if near else "; see --help"))
 
 
 def _is_switch(field: str) -> bool:
@@ -93,9 +100,6 @@ def _take(found: GoFlags, field: str, name: str, value: str) -> None:
         found.config = value
     elif field in NO_EFFECT:
         found.without_effect = (*found.without_effect, field)
-    elif field not in Settings.model_fields:
-        near = suggest_setting(field)
-        raise SettingsError(f"--{name} is no flag" + (f"; did you mean --{near}?" if near else "; see --help"))
     elif field == "csi_address":
         found.settings.setdefault(field, []).append(value)
     elif Settings.model_fields[field].annotation is bool:
