@@ -20,7 +20,8 @@ import structlog
 from resizer.core.pacing import Limits
 from resizer.core.state import Policy
 from resizer.csi.connection import ConnectedDriver, DriverConnection, MalformedAddressError
-from resizer.csi.rules import MalformedRulesError, RuleBook, load_rules
+from resizer.csi.rules import MalformedRulesError, RuleBook, load_known_rules, load_rules
+from resizer.csi.translation import translate
 from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.credentials import CredentialsError
 from resizer.kube.elector import AlwaysHeld
@@ -29,7 +30,9 @@ from resizer.obs.address import MalformedListenAddressError
 from resizer.obs.http import Endpoint, EndpointError, serve_http
 from resizer.obs.metrics import Metrics, new_metrics
 from resizer.obs.probe import LoopWatch, Probe
+from resizer.pipeline.gate import RecoveryGate
 from resizer.pipeline.group import DriverGroup, Surroundings
+from resizer.pipeline.in_tree import InTreeRefuser
 from resizer.pipeline.intake import Intake
 from resizer.pipeline.ports import JsonObject, LeaseGuard
 from resizer.pipeline.stages.nudge import Nudger
@@ -54,7 +57,7 @@ async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
     rules = _load_rules(settings)
     connections = _make_connections(settings, metrics)
     try:
-        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube)
+        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube, translate=translate)
     except CredentialsError as error:
         raise StartError(str(error), exit_code=2) from error
     pipeline = Pipeline(settings, kube=kube, metrics=metrics, rules=rules, connections=connections)
@@ -66,8 +69,10 @@ async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
 
 
 def _load_rules(settings: Settings) -> RuleBook:
+    """The user's own rules go before those that ship with the program: the first that matches counts."""
     try:
-        return load_rules(Path(settings.driver_rules)) if settings.driver_rules else RuleBook()
+        own = load_rules(Path(settings.driver_rules)) if settings.driver_rules else RuleBook()
+        return own.before(load_known_rules())
     except MalformedRulesError as error:
         raise StartError(str(error), exit_code=2) from error
 
@@ -125,6 +130,12 @@ class Pipeline:
         self._intake = Intake(kube.store)
         kube.store.subscribe_claims(self._intake.claim_changed)
         kube.store.subscribe_volumes(self._intake.volume_changed)
+        kube.pods.subscribe(self._intake.pod_changed)
+        kube.attachments.subscribe(self._intake.attachment_changed)
+        self._gate = RecoveryGate()
+        self._in_tree = InTreeRefuser(kube.store, kube.events, is_active=lambda: bool(self._groups))
+        kube.store.subscribe_claims(self._in_tree.claim_changed)
+        kube.store.subscribe_volumes(self._in_tree.volume_changed)
         nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append) if settings.nudge else None
         self._around = Surroundings(
             objects=kube.store,
@@ -132,6 +143,7 @@ class Pipeline:
             events=kube.events,
             secrets=kube.secrets,
             pods=kube.pods,
+            attachments=kube.attachments,
             intake=self._intake,
             stages=metrics.stages,
             resizes=metrics.resizes,
@@ -139,6 +151,7 @@ class Pipeline:
             nudger=nudger,
             policy=_policy(settings),
             now=time.time,
+            gate=self._gate,
             workers=settings.workers,
             grace_s=settings.shutdown_grace,
         )
@@ -161,6 +174,7 @@ class Pipeline:
         liveness.add("event-loop", self._loop_watch.check)
         liveness.add("loops", lambda: _joined(self._kube.liveness_problems()))
         readiness.add("kubernetes", lambda: _joined(self._kube.readiness_problems()))
+        readiness.add("recovery-fields", lambda: self._gate.problem or None)
         leadership.add("leases", lambda: _joined(self._kube.liveness_problems()))
         return Endpoint(
             registry=self._metrics.registry,
@@ -169,7 +183,7 @@ class Pipeline:
             leader_election=leadership,
             state=self.state,
             metrics_path=self._settings.metrics_path,
-            debug_open=self._settings.http_debug,
+            debug_open=self._settings.debug_endpoints,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -226,6 +240,7 @@ class Pipeline:
             return
         group = DriverGroup(driver, lease, self._around, rules=self._rules.rules_of(name))
         self._groups[name] = group
+        self._in_tree.look_at_all()
         self._metrics.resizes.set_active(name, active=True)
         try:
             await group.run(stop)
@@ -248,6 +263,7 @@ class Pipeline:
                     "phase": c.state.phase,
                     "reason": c.state.reason,
                     "working": c.state.driver in self._groups,
+                    "circuit": group.circuit if (group := self._groups.get(c.state.driver)) else "",
                 }
                 for c in self._connections
             ],

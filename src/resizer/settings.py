@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     http_endpoint: str = Field("", description="Address of metrics and probes, as :8080; empty: none.")
     metrics_address: str = Field("", description="Deprecated name of http-endpoint.")
     metrics_path: str = Field("/metrics", description="Path of the metrics.")
-    http_debug: bool = Field(
+    debug_endpoints: bool = Field(
         default=False, description="Answer /debug/state and / to everybody, not only to this host."
     )
 

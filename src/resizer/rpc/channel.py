@@ -20,11 +20,15 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 _OPTIONS: Final[tuple[tuple[str, str | int], ...]] = (
     ("grpc.default_authority", "localhost"),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # Also gRPC's deadline for the handshake: a driver that is slow to start must be able to end it.
+    ("grpc.min_reconnect_backoff_ms", 20_000),
     ("grpc.max_reconnect_backoff_ms", MAX_RECONNECT_BACKOFF_MS),
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A driver's message travels as metadata; above these bounds its code is lost and becomes RESOURCE_EXHAUSTED.
+    ("grpc.max_metadata_size", 64 * 1024),
+    ("grpc.absolute_max_metadata_size", 1024 * 1024),
     # Each channel has its own connection: two drivers never share one, and closing one touches no other.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
