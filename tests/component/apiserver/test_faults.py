@@ -140,6 +140,29 @@ async def test_what_a_killed_client_asked_for_never_happens(
     assert [item["metadata"]["name"] for item in (await client.list(CLAIMS)).items] == ["done"]
 
 
+async def test_server_that_is_away(server: ApiServer, client: Client, claim: Build) -> None:
+    """While the server is away nothing connects and open watches break; back again, it has kept everything."""
+    reader, writer = await open_watch(server, str(server.store.revision))
+    await client.create(CLAIMS, claim())
+    assert named(await next_events(reader)) == ["data"]
+    async with server.away():
+        with pytest.raises(UnreachableError):
+            await client.list(CLAIMS)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+    assert len((await client.list(CLAIMS)).items) == 1
+
+
+async def test_faults_concern_discovery_too(client: Client) -> None:
+    """A fault without a resource strikes discovery and health as well, but never the admin endpoints."""
+    fault = await client.call("POST", "/admin/faults", body={"kind": "unavailable"})
+    with pytest.raises(ServerError):
+        await client.call("GET", "/apis")
+    await client.call("DELETE", f"/admin/faults/{fault['id']}")
+    assert (await client.call("GET", "/apis"))["kind"] == "APIGroupList"
+
+
 async def test_open_watch_is_in_the_audit_log(server: ApiServer) -> None:
     """A watch is recorded when it opens, not when it ends."""
     _, writer = await open_watch(server, str(server.store.revision))

@@ -177,6 +177,9 @@ async def test_events_of_both_groups_are_the_same_objects(client: Client) -> Non
     await client.patch(EVENTS, "e", {"message": "grown"}, namespace="default")
     new = await client.get(new_events, "e", namespace="default")
     assert (new["note"], new["regarding"], new["apiVersion"]) == ("grown", about, "events.k8s.io/v1")
+    for endpoint, field in ((EVENTS, "involvedObject.name"), (new_events, "regarding.name")):
+        assert len((await client.list(endpoint, field_selector=f"{field}=data")).items) == 1
+        assert (await client.list(endpoint, field_selector=f"{field}=other")).items == []
 
 
 async def test_unknown_fields_are_dropped_or_refused(client: Client, claim: Build) -> None:

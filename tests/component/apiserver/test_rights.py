@@ -17,7 +17,9 @@ from resizer.devcluster.client import (
     ROLES,
     SERVICE_ACCOUNTS,
     Client,
+    Endpoint,
     ForbiddenError,
+    StatusError,
     UnauthorizedError,
 )
 
@@ -124,6 +126,24 @@ async def test_impersonation_needs_a_right(server: ApiServer, client: Client) ->
         with pytest.raises(ForbiddenError, match='cannot impersonate resource "groups"'):
             await bob.list(CONFIG_MAPS)
     assert {record.user for record in server.audit.select(resource="configmaps")} == {"bob"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        (CLUSTER_ROLES, {"rules": [{"resources": ["pods"]}]}),
+        (CLUSTER_ROLES, {"rules": "all"}),
+        (CLUSTER_ROLE_BINDINGS, {"roleRef": {"kind": "ClusterRole"}}),
+        (CLUSTER_ROLE_BINDINGS, {"roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [7]}),
+    ],
+)
+async def test_odd_rights_are_refused(server: ApiServer, client: Client, endpoint: Endpoint, body: Any) -> None:
+    """RBAC objects that cannot be read never get in, so that they cannot spoil the rights of others."""
+    with pytest.raises(StatusError):
+        await client.create(endpoint, {"metadata": {"name": "x"}, **body})
+    async with Client(server.url, token=server.add_token("bob"), ca_pem=server.ca_pem) as bob:
+        with pytest.raises(ForbiddenError):
+            await bob.list(CLAIMS)
 
 
 async def test_audit_names_who_did_what(server: ApiServer, client: Client) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from resizer.devcluster.apiserver import patch
 from resizer.devcluster.apiserver.catalogue import RESOURCES, Catalogue
-from resizer.devcluster.apiserver.engine import Engine, Target, WriteOptions
+from resizer.devcluster.apiserver.engine import Engine
 from resizer.devcluster.apiserver.failure import ApiError
 from resizer.devcluster.apiserver.handler import Call, Handler
 from resizer.devcluster.apiserver.identity import Tokens, User
@@ -15,6 +15,7 @@ from resizer.devcluster.apiserver.rbac import Authorizer
 from resizer.devcluster.apiserver.request import Attributes
 from resizer.devcluster.apiserver.review import Reviews
 from resizer.devcluster.apiserver.store import Store, decode, encode
+from resizer.devcluster.apiserver.target import Target, WriteOptions
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 

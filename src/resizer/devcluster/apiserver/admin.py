@@ -88,7 +88,7 @@ class Admin:
             raise method_not_allowed()
         wanted: dict[str, str | int] = {key: value for key, value in query.items() if key in _FIELDS}
         if "status" in wanted:
-            wanted["status"] = int(wanted["status"])
+            wanted["status"] = int(_number(query, "status"))
         records = self._audit.select(**wanted)
         if "count" in query:
             return _answer({"count": len(records), "total": self._audit.total})
@@ -98,10 +98,18 @@ class Admin:
 async def _wait_held(active: ActiveFault, query: Mapping[str, str]) -> None:
     if "held" not in query:
         return
+    count, timeout_s = int(_number(query, "held")), _number(query, "timeoutSeconds", otherwise=30.0)
     try:
-        await asyncio.wait_for(active.wait_held(int(query["held"])), float(query.get("timeoutSeconds", "30")))
+        await asyncio.wait_for(active.wait_held(count), timeout_s)
     except TimeoutError as error:
         raise ApiError(504, "Timeout", f"fault {active.id} holds {active.held} requests", details={}) from error
+
+
+def _number(query: Mapping[str, str], name: str, *, otherwise: float = 0.0) -> float:
+    try:
+        return float(query.get(name, otherwise))
+    except ValueError as error:
+        raise bad_request(f"{name}: {query[name]!r} is no number") from error
 
 
 def _answer(body: Any, status: int = 200) -> Answer:

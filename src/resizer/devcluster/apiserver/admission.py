@@ -16,7 +16,8 @@ from resizer.devcluster.apiserver.store import Key, Store
 from resizer.model.quantity import parse_quantity
 
 if TYPE_CHECKING:
-    from resizer.devcluster.apiserver.engine import Engine, Target
+    from resizer.devcluster.apiserver.engine import Engine
+    from resizer.devcluster.apiserver.target import Target
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NO_EXPANSION = (

@@ -13,7 +13,8 @@ from resizer.devcluster.apiserver.patch import strategic_merge
 from resizer.devcluster.apiserver.resource import Document
 
 if TYPE_CHECKING:
-    from resizer.devcluster.apiserver.engine import Engine, Target, WriteOptions, Written
+    from resizer.devcluster.apiserver.engine import Engine
+    from resizer.devcluster.apiserver.target import Target, WriteOptions, Written
 
 _MOST_REMEMBERED = 10_000
 

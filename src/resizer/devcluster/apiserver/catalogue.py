@@ -16,6 +16,7 @@ from resizer.devcluster.apiserver.kinds.plain import (
     NamespaceRules,
     NodeRules,
     QuotaRules,
+    RoleRules,
     SecretRules,
     StorageClassRules,
 )
@@ -27,6 +28,10 @@ _EVENT_FIELDS = {
     f"involvedObject.{name}": f"involvedObject.{name}"
     for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 } | {"reason": "reason", "reportingComponent": "reportingComponent", "source": "source.component", "type": "type"}
+_NEW_EVENT_FIELDS = {
+    name.replace("involvedObject", "regarding").replace("Component", "Controller"): name for name in _EVENT_FIELDS
+}
+"""The selectors of events.k8s.io, and the names under which the stored objects have the same values."""
 _POD_FIELDS = {
     name: name
     for name in (
@@ -211,6 +216,7 @@ RESOURCES: tuple[Resource, ...] = (
         "ev",
         namespaced=True,
         fields=_NEW_EVENT_TOP,
+        selectable=_NEW_EVENT_FIELDS,
         stored_as="events",
         columns=column.EVENT,
     ),
@@ -267,7 +273,14 @@ RESOURCES: tuple[Resource, ...] = (
         rules=AttributesClassRules(),
         columns=column.ATTRIBUTES_CLASS,
     ),
-    _rights("ClusterRole", "clusterroles", namespaced=False, top="rules aggregationRule", columns=column.ROLE),
+    _rights(
+        "ClusterRole",
+        "clusterroles",
+        namespaced=False,
+        top="rules aggregationRule",
+        rules=RoleRules(),
+        columns=column.ROLE,
+    ),
     _rights(
         "ClusterRoleBinding",
         "clusterrolebindings",
@@ -276,7 +289,7 @@ RESOURCES: tuple[Resource, ...] = (
         rules=BindingRules(),
         columns=column.BINDING,
     ),
-    _rights("Role", "roles", namespaced=True, top="rules", columns=column.ROLE),
+    _rights("Role", "roles", namespaced=True, top="rules", rules=RoleRules(), columns=column.ROLE),
     _rights(
         "RoleBinding",
         "rolebindings",

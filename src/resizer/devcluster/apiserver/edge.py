@@ -104,13 +104,21 @@ class Edge:
 
     async def _serve(self, exchange: _Exchange) -> web.StreamResponse:
         request = exchange.request
+        refused: Exception | None = None
+        try:
+            exchange.asked = parse_path(request.method, request.path, request.query, self._catalogue)
+        except (ApiError, PageNotFoundError) as error:
+            refused = error
+        # Who asks comes before what is asked, but the audit log wants to know both.
         exchange.user = self._tokens.user(request.headers)
-        exchange.asked = parse_path(request.method, request.path, request.query, self._catalogue)
+        if refused is not None:
+            raise refused
         self._impersonate(exchange)
         data = await request.read() if request.can_read_body else b""
+        if not exchange.asked.path.startswith("/admin/"):
+            data = await self._strike_before(exchange, data)
         if not exchange.asked.plural:
             return await self._serve_path(exchange, data)
-        data = await self._strike_before(exchange, data)
         self._authorize(exchange)
         call = Call(
             exchange.asked,

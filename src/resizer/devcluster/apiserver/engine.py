@@ -11,7 +11,6 @@ import datetime as dt
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from resizer.devcluster.apiserver import failure
@@ -21,52 +20,10 @@ from resizer.devcluster.apiserver.names import check_name
 from resizer.devcluster.apiserver.resource import Document, Resource
 from resizer.devcluster.apiserver.shape import normalise, ordered, unknown_fields
 from resizer.devcluster.apiserver.store import Collection, Key, Store, Version, encode
+from resizer.devcluster.apiserver.target import DeleteOptions, Target, WriteOptions, Written
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _META_CONSTANT = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The object, or the collection, that a request is about."""
-
-    resource: Resource
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
-
-    @property
-    def key(self) -> Key:
-        """Where the object is kept."""
-        return self.namespace, self.name
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """What the query of a write asks for."""
-
-    dry_run: bool = False
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """What a delete asks for; `grace_s` None means the object's own."""
-
-    dry_run: bool = False
-    uid: str = ""
-    revision: str = ""
-    grace_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An object as an answer shows it. `gone` says that the write took it out of the store."""
-
-    raw: bytes
-    created: bool = False
-    gone: bool = False
-    uid: str = ""
 
 
 def timestamp(moment: dt.datetime) -> str:

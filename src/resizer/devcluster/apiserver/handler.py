@@ -16,7 +16,7 @@ from resizer.devcluster.apiserver import event, failure, patch
 from resizer.devcluster.apiserver.apply import Applied
 from resizer.devcluster.apiserver.body import media_type, read_object, read_options, read_patch
 from resizer.devcluster.apiserver.catalogue import Catalogue
-from resizer.devcluster.apiserver.engine import DeleteOptions, Engine, Target, WriteOptions, Written
+from resizer.devcluster.apiserver.engine import Engine
 from resizer.devcluster.apiserver.identity import User
 from resizer.devcluster.apiserver.present import Presenter, negotiate
 from resizer.devcluster.apiserver.request import Attributes, find_resource, revision_of_list
@@ -24,6 +24,7 @@ from resizer.devcluster.apiserver.resource import Document, Resource
 from resizer.devcluster.apiserver.review import REVIEW_GROUPS, Reviews
 from resizer.devcluster.apiserver.selector import Selection, parse_selection
 from resizer.devcluster.apiserver.store import CompactedError, Key, Version, decode, encode
+from resizer.devcluster.apiserver.target import DeleteOptions, Target, WriteOptions, Written
 
 
 @dataclass(frozen=True, slots=True)

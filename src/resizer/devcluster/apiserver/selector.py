@@ -89,6 +89,8 @@ def _field_test(resource: Resource, part: str) -> Test:
     )
     if not known:
         raise _unknown_field(resource, key)
+    if resource.stored_as:
+        key = resource.selectable.get(key, key)
     return _membership(key, {match["value"]}, wanted=match["op"] != "!=")
 
 

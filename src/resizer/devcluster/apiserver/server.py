@@ -26,7 +26,7 @@ from resizer.devcluster.apiserver.catalogue import Catalogue
 from resizer.devcluster.apiserver.certificate import Authority
 from resizer.devcluster.apiserver.discovery import Discovery
 from resizer.devcluster.apiserver.edge import Edge
-from resizer.devcluster.apiserver.engine import Engine, Target, WriteOptions
+from resizer.devcluster.apiserver.engine import Engine
 from resizer.devcluster.apiserver.faults import Faults
 from resizer.devcluster.apiserver.handler import Handler
 from resizer.devcluster.apiserver.identity import ADMIN_GROUP, AUTHENTICATED, Tokens, User
@@ -35,6 +35,7 @@ from resizer.devcluster.apiserver.resource import Document
 from resizer.devcluster.apiserver.review import Reviews
 from resizer.devcluster.apiserver.store import Store, encode
 from resizer.devcluster.apiserver.stream import Limits
+from resizer.devcluster.apiserver.target import Target, WriteOptions
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _MOST_BODY_BYTES = 3 * 1024 * 1024
@@ -59,6 +60,8 @@ class ApiServer:
         self._stop_sweeping: Callable[[], None] = lambda: None
         authorizer = Authorizer(self.store)
         self._authority: Authority | None = None
+        self._runner: web.ServerRunner | None = None
+        self._reopen: Callable[[], web.TCPSite]
         self._edge = Edge(
             catalogue=self.catalogue,
             store=self.store,
@@ -114,9 +117,10 @@ class ApiServer:
             self._authority = Authority([name for name in hosts if name not in {"0.0.0.0", "::", ""}], now=_now())  # noqa: S104
             self.ca_pem = self._authority.ca_pem
             context = self._authority.server_context()
-        site = web.TCPSite(runner, host, port, ssl_context=context)
-        await site.start()
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
         bound = runner.addresses[0]
+        self._reopen = lambda: web.TCPSite(runner, host, bound[1], ssl_context=context)
+        self._runner = runner
         shown = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104
         shown = f"[{shown}]" if ":" in shown else shown
         self.url = f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
@@ -152,6 +156,21 @@ class ApiServer:
     def end_watches(self) -> None:
         """Close every open watch, as a server does now and then."""
         self._edge.streams.end()
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Be gone for a while: connections break, new ones are refused; afterwards everything is as it was."""
+        assert self._runner is not None
+        for site in list(self._runner.sites):
+            await site.stop()
+        server = self._runner.server
+        for connection in server.connections if server is not None else ():
+            if connection.transport is not None:
+                connection.transport.abort()
+        try:
+            yield
+        finally:
+            await self._reopen().start()
 
     def statistics(self) -> Document:
         """Say how much is held and served."""

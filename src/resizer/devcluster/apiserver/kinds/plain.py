@@ -153,6 +153,11 @@ class AttachmentRules(Rules):
 class CsiDriverRules(Rules):
     """CSI drivers, with the defaults of their spec."""
 
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "attachRequired fsGroupPolicy nodeAllocatableUpdatePeriodSeconds podInfoOnMount requiresRepublish "
+        "seLinuxMount storageCapacity tokenRequests volumeLifecycleModes"
+    }
+
     def default(self, doc: Document) -> None:
         """Fill in the defaults."""
         spec = doc.setdefault("spec", {})
@@ -189,8 +194,29 @@ class QuotaRules(Rules):
         doc["status"] = {}
 
 
+class RoleRules(Rules):
+    """Roles: each rule says what may be done."""
+
+    def validate(self, doc: Document) -> list[Cause]:
+        """Ask for verbs in each rule."""
+        text = "verbs must contain at least one value"
+        rules: list[Document] = doc.get("rules") or []
+        return [
+            Cause.required(f"rules[{index}].verbs", text) for index, rule in enumerate(rules) if not rule.get("verbs")
+        ]
+
+
 class BindingRules(Rules):
     """Role bindings: what they grant never changes, only to whom."""
+
+    def validate(self, doc: Document) -> list[Cause]:
+        """Ask for a role and for named subjects."""
+        subjects: list[Document] = doc.get("subjects") or []
+        causes = [] if doc["roleRef"].get("name") else [Cause.required("roleRef.name")]
+        causes += [
+            Cause.required(f"subjects[{index}].name") for index, one in enumerate(subjects) if not one.get("name")
+        ]
+        return causes
 
     def default(self, doc: Document) -> None:
         """Write out the API groups."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from resizer.devcluster.apiserver.failure import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
 
@@ -34,6 +37,14 @@ class PodRules(Rules):
         "spec.volumes.[].ephemeral.volumeClaimTemplate.spec.resources.requests.*",
     )
     conditions = ("status.conditions",)
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "activeDeadlineSeconds affinity automountServiceAccountToken containers dnsConfig dnsPolicy "
+        "enableServiceLinks ephemeralContainers hostAliases hostIPC hostNetwork hostPID hostUsers hostname "
+        "hostnameOverride imagePullSecrets initContainers nodeName nodeSelector os overhead preemptionPolicy priority "
+        "priorityClassName readinessGates resourceClaims resources restartPolicy runtimeClassName schedulerName "
+        "schedulingGates securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace "
+        "subdomain terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes"
+    }
 
     def default(self, doc: Document) -> None:
         """Fill in what a pod's spec defaults to."""
@@ -87,6 +98,11 @@ class PodRules(Rules):
 
 class StatefulSetRules(Rules):
     """A stateful set: its claim templates stand still."""
+
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": "minReadySeconds ordinals persistentVolumeClaimRetentionPolicy podManagementPolicy replicas "
+        "revisionHistoryLimit selector serviceName template updateStrategy volumeClaimTemplates"
+    }
 
     quantities = (
         "spec.volumeClaimTemplates.[].spec.resources.requests.*",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import ClassVar
 
 from resizer.devcluster.apiserver.failure import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
@@ -27,6 +29,14 @@ class VolumeRules(Rules):
     """See the module."""
 
     quantities = ("spec.capacity.*",)
+    known: ClassVar[Mapping[str, str]] = {
+        "spec": " ".join(sorted(_NOT_THE_SOURCE))
+        + " awsElasticBlockStore azureDisk azureFile cephfs cinder csi fc flexVolume flocker gcePersistentDisk glusterfs "
+        "hostPath iscsi local nfs photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos vsphereVolume",
+        "spec.csi": "controllerExpandSecretRef controllerPublishSecretRef driver fsType nodeExpandSecretRef "
+        "nodePublishSecretRef nodeStageSecretRef readOnly volumeAttributes volumeHandle",
+        "status": "lastPhaseTransitionTime message phase reason",
+    }
 
     def default(self, doc: Document) -> None:
         """Default the reclaim policy and the volume mode."""
