@@ -26,7 +26,7 @@ from resizer.csi.plugin_v0 import PluginV0
 from resizer.csi.plugin_v1 import PluginV1
 from resizer.csi.telemetry import CsiTelemetry
 from resizer.model.driver import DriverFacts, Expansion
-from resizer.model.errors import DriverError, NotCalledError
+from resizer.model.errors import DriverError, NotConnectedError
 from resizer.model.objects import Volume
 from resizer.rpc.channel import MalformedAddressError, open_channel, socket_path
 
@@ -91,7 +91,7 @@ class ConnectedDriver:
 
     def _connected(self) -> Plugin:
         if self._plugin is None:
-            raise NotCalledError(f"driver {self._facts.name} is not connected: nobody answers on its socket")
+            raise NotConnectedError(f"driver {self._facts.name} is not connected: nobody answers on its socket")
         return self._plugin
 
 

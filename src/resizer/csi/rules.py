@@ -1,6 +1,7 @@
 """Failure rules of known drivers, read from YAML: what a driver's message means beyond its gRPC code.
 
-In: a folder of files (`config/drivers/*.yaml`). Out: a `RuleBook` that gives the rules of one driver by name. The
+In: a folder of files: `config/drivers/*.yaml`, which the wheel carries as `resizer/csi/known_drivers`, and one of the
+user's own. Out: a `RuleBook` that gives the rules of one driver by name. The
 classes are the core's (`core.verdict`); this module only reads, and refuses what it cannot read with one line that
 names the file and the place. A file is:
 
@@ -29,6 +30,7 @@ from msgspec import Meta, Struct
 from resizer.core.verdict import Rule, RuleClass
 from resizer.model.errors import GrpcCode
 
+_HERE: Final = Path(__file__).resolve().parent
 MAX_FILE_BYTES: Final = 256 * 1024
 MAX_PATTERN: Final = 500
 MAX_OPEN_REPETITIONS: Final = 2
@@ -65,9 +67,19 @@ class RuleBook(Struct, frozen=True):
 
     entries: tuple[tuple[str, tuple[Rule, ...]], ...] = ()
 
+    def before(self, other: "RuleBook") -> "RuleBook":
+        """Return both books as one, this one's rules first."""
+        return RuleBook(self.entries + other.entries)
+
     def rules_of(self, driver: str) -> tuple[Rule, ...]:
         """Return the rules for the driver of this name; the first that matches a message counts."""
         return tuple(rule for pattern, rules in self.entries if fnmatchcase(driver, pattern) for rule in rules)
+
+
+def load_known_rules() -> RuleBook:
+    """Read the rules that ship with the program. Raises MalformedRulesError."""
+    installed, in_source_tree = _HERE / "known_drivers", _HERE.parents[2] / "config" / "drivers"
+    return load_rules(installed if installed.is_dir() else in_source_tree)
 
 
 def load_rules(folder: Path) -> RuleBook:

@@ -77,6 +77,12 @@ class KubeAttachments:
         """Give one `hold` back."""
         self._watches.release("")
 
+    async def wait_synced(self) -> None:
+        """Wait until the first list has been processed; at once when nobody holds the watch. Raises ForbiddenError."""
+        watch = self._watches.get("")
+        if watch is not None:
+            await watch.reflector.health.wait_synced()
+
     def attachments_of(self, volume_name: str) -> list[Attachment] | None:
         """Attachments of this volume; None while the first list has not been processed."""
         watch = self._watches.get("")

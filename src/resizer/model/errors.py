@@ -93,3 +93,7 @@ class DriverError(Exception):
 
 class NotCalledError(Exception):
     """The driver was not called at all: nothing is known beyond what stood before."""
+
+
+class NotConnectedError(NotCalledError):
+    """Nobody answers on the driver's socket right now."""

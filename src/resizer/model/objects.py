@@ -35,6 +35,11 @@ NODE_EXPANSION_NOT_REQUIRED: Final = "volume.kubernetes.io/node-expansion-not-re
 STORAGE_RESIZER: Final = "volume.kubernetes.io/storage-resizer"
 RETRY: Final = "csi-resizer.dev/retry"
 NUDGED_AT: Final = "csi-resizer.dev/nudged-at"
+ZONE: Final = "topology.kubernetes.io/zone"
+ZONE_BETA: Final = "failure-domain.beta.kubernetes.io/zone"
+AZURE_RESOURCE_GROUP: Final = "kubernetes.io/azure-file-resource-group"
+OPENSTORAGE_SECRET_NAME: Final = "openstorage.io/auth-secret-name"  # noqa: S105 -- its key
+OPENSTORAGE_SECRET_NAMESPACE: Final = "openstorage.io/auth-secret-namespace"  # noqa: S105 -- its key
 NODE_LABEL_PREFIX: Final = "csi-resizer.dev/node-"
 
 
@@ -127,7 +132,11 @@ class Volume(Struct, frozen=True, gc=False):
     in_tree_source: str = ""
     """Name of the in-tree volume source ("gcePersistentDisk", ...), empty for a CSI volume."""
     in_tree_json: bytes = b""
-    """That source as the API server wrote it, for translation."""
+    """That source as the API server wrote it; empty once it has been translated."""
+    in_tree_notes: tuple[tuple[str, str], ...] = ()
+    """Labels and annotations that translation reads, of in-tree volumes only."""
+    untranslatable: str = ""
+    """Why an in-tree volume has no CSI handle, for the person who wants it grown."""
 
     @property
     def capacity_bytes(self) -> int:
@@ -169,6 +178,11 @@ class Pod(Struct, frozen=True, gc=False):
     def finished(self) -> bool:
         """A finished pod uses its volumes no longer (phase Succeeded or Failed)."""
         return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def uses_volumes(self) -> bool:
+        """Whether it runs on a node, so that its volumes are in use there."""
+        return bool(self.node) and self.phase == "Running"
 
 
 class Attachment(Struct, frozen=True, gc=False):

@@ -45,6 +45,7 @@ from resizer.core.state import (
 from resizer.model.driver import DriverFacts
 from resizer.model.errors import ApiError, ConflictError, NotFoundError
 from resizer.model.objects import Claim
+from resizer.pipeline.gate import RecoveryGate
 from resizer.pipeline.memory import Memories, Record
 from resizer.pipeline.ports import Clock, EventSink, Objects, ResizeTelemetry, StageTelemetry, Writer
 from resizer.pipeline.result import Result
@@ -91,6 +92,7 @@ class ClaimLoop:
         memories: Memories,
         policy: Policy,
         now: Clock,
+        gate: RecoveryGate,
     ) -> None:
         self._driver = driver
         self._stages = stages
@@ -100,6 +102,7 @@ class ClaimLoop:
         self._memories = memories
         self._policy = policy
         self._now = now
+        self._gate = gate
 
     async def look(self, key: str) -> Result:
         """Take one claim as far as it goes now."""
@@ -110,6 +113,10 @@ class ClaimLoop:
         self._memories.keep(claim, record)
         began_s = asyncio.get_running_loop().time()
         settle = await self._run(claim, record)
+        if record.memory.blockers == Users():
+            self._stages.node_resize.end_observation(claim.uid)
+        if settle.outcome == "unsupported":
+            self._gate.note_dropped(settle.reason)
         delay_s = settle.requeue_after_s
         record.outcome = settle.outcome
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
@@ -184,10 +191,13 @@ class ClaimLoop:
                 return effect.then
             case RecordVolume():
                 assert volume is not None
+                if isinstance(effect.then, Expanded):
+                    self._gate.note_kept()
                 await self._stages.status_patch.write_volume(volume, effect)
                 return effect.then
             case CallDriver():
                 assert volume is not None
+                self._gate.note_kept()
                 return await self._stages.controller_resize.run(volume, effect)
             case AwaitNode():
                 return await self._stages.node_resize.run(claim, effect)

@@ -17,9 +17,11 @@ from resizer.core.state import Policy
 from resizer.core.verdict import Rule
 from resizer.model.objects import Claim
 from resizer.pipeline.claim import ClaimLoop, Stages, Telemetry
+from resizer.pipeline.gate import RecoveryGate
 from resizer.pipeline.intake import Intake
 from resizer.pipeline.memory import Memories
 from resizer.pipeline.ports import (
+    AttachmentSource,
     Clock,
     EventSink,
     ExpandableVolumePlugin,
@@ -33,6 +35,7 @@ from resizer.pipeline.ports import (
     Writer,
 )
 from resizer.pipeline.queue import ClaimQueue
+from resizer.pipeline.stages.breaker import LONGEST_S, Breaker
 from resizer.pipeline.stages.controller_resize import ControllerResize
 from resizer.pipeline.stages.node_resize import NodeResize
 from resizer.pipeline.stages.nudge import Nudger
@@ -50,6 +53,7 @@ class Surroundings(Struct, frozen=True):
     events: EventSink
     secrets: SecretReader
     pods: PodSource
+    attachments: AttachmentSource
     intake: Intake
     stages: StageTelemetry
     resizes: ResizeTelemetry
@@ -57,6 +61,7 @@ class Surroundings(Struct, frozen=True):
     nudger: Nudger | None
     policy: Policy
     now: Clock
+    gate: RecoveryGate
     workers: int = 100
     grace_s: float = 20.0
 
@@ -90,9 +95,20 @@ class DriverGroup:
         self._around = around
         self._memories = Memories()
         self._queue = ClaimQueue(name=driver, telemetry=around.queues)
-        self._node = NodeResize(around.pods, around.nudger, driver=driver, telemetry=around.stages, now=around.now)
+        limits = around.policy.limits
+        self._breaker = Breaker(first_s=limits.retry_start_s, longest_s=min(LONGEST_S, limits.retry_max_s))
+        self._node = NodeResize(
+            around.pods, around.attachments, around.nudger, driver=driver, telemetry=around.stages, now=around.now
+        )
         stages = Stages(
-            ControllerResize(plugin, secrets=around.secrets, lease=lease, telemetry=around.stages, rules=rules),
+            ControllerResize(
+                plugin,
+                secrets=around.secrets,
+                lease=lease,
+                telemetry=around.stages,
+                breaker=self._breaker,
+                rules=rules,
+            ),
             self._node,
             StatusPatch(around.writer, driver=driver, telemetry=around.stages),
         )
@@ -105,6 +121,7 @@ class DriverGroup:
             memories=self._memories,
             policy=around.policy,
             now=around.now,
+            gate=around.gate,
         )
         self._workers = Workers(
             self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug, on_settled=self._tell_next_retry
@@ -133,6 +150,11 @@ class DriverGroup:
                 await work
             self._node.close()
             log.info("group.ended", driver=self.driver)
+
+    @property
+    def circuit(self) -> str:
+        """Whether the driver is called: "closed", "open" (it is down), "half-open" (one call probes)."""
+        return self._breaker.state
 
     def states(self) -> list[ClaimState]:
         """Say which claims are in hand and how they stand."""

@@ -1,14 +1,14 @@
 """From the cache's changes to the queues: which driver's queue, if any, a claim goes to, and when.
 
-In: every change of a claim or a volume that a watch brought (not our own writes), and a resync tick. Out: keys
-in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the core
+In: every change of a claim or a volume, what a pod or a VolumeAttachment that is watched no longer holds, and a
+resync tick. Out: keys in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the core
 from what the claim wishes; the intake only makes sure that somebody looks.
 """
 
 from collections.abc import Callable
 
 from resizer.core.triggers import find_trigger, wants_attention
-from resizer.model.objects import Claim, Volume
+from resizer.model.objects import Attachment, Claim, Pod, Volume
 from resizer.pipeline.ports import Objects
 from resizer.pipeline.queue import ClaimQueue
 
@@ -56,6 +56,28 @@ class Intake:
             return
         is_news = old is None or old.uid != new.uid or old.driver != new.driver or old.claim_uid != new.claim_uid
         if new.pre_resize_capacity or (is_news and wants_attention(claim)):
+            self._enqueue(claim)
+
+    def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        """Take a change of a pod: the claims that it uses no longer may have waited for that."""
+        if old is None or not old.uses_volumes:
+            return
+        if new is not None and new.uid == old.uid and new.uses_volumes:
+            return
+        for mount in old.mounts:
+            self._look_for_growth(f"{old.namespace}/{mount.claim_name}")
+
+    def attachment_changed(self, old: Attachment | None, new: Attachment | None) -> None:
+        """Take a change of a VolumeAttachment: the claim of a volume that is detached may have waited for that."""
+        if old is None or (new is not None and new.volume_name == old.volume_name):
+            return
+        volume = self._objects.volume(old.volume_name)
+        if volume is not None and volume.claim_key:
+            self._look_for_growth(volume.claim_key)
+
+    def _look_for_growth(self, key: str) -> None:
+        claim = self._objects.claim(key)
+        if claim is not None and claim.requested_bytes > claim.capacity_bytes:
             self._enqueue(claim)
 
     def resync(self, driver: str | None = None) -> None:

@@ -102,6 +102,9 @@ class AttachmentSource(Protocol):
     def release(self) -> None:
         """Give one `hold` back."""
 
+    async def wait_synced(self) -> None:
+        """Wait until the first list has been processed; to be called while held. Raises ForbiddenError."""
+
     def attachments_of(self, volume_name: str) -> list[Attachment] | None:
         """Attachments of this volume; None while the first list has not been processed."""
 

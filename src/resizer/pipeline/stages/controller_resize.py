@@ -2,18 +2,25 @@
 
 In: a claim whose target is recorded, and its volume. Out: what the driver granted, or the failure, classed. The
 secret is read for this one call and dropped with it. Whether we may act at all (the lease) is checked in the very
-step that starts the call, with nothing awaited in between.
+step that starts the call, with nothing awaited in between. While the driver is down claims are turned away without
+a call: see `breaker`.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
+import structlog
+from msgspec.structs import replace
+
 from resizer.core.state import CallDriver, Expanded, Failed
 from resizer.core.verdict import Failure, Rule, classify, not_called
-from resizer.model.errors import ApiError, DriverError, NotCalledError
+from resizer.model.errors import ApiError, DriverError, NotCalledError, NotConnectedError
 from resizer.model.objects import Volume
 from resizer.pipeline.ports import ExpandableVolumePlugin, LeaseGuard, SecretReader, StageTelemetry
+from resizer.pipeline.stages.breaker import Breaker
 from resizer.pipeline.stages.timing import observed
+
+log = structlog.get_logger()
 
 
 class LeaseNotHeldError(Exception):
@@ -30,12 +37,14 @@ class ControllerResize:
         secrets: SecretReader,
         lease: LeaseGuard,
         telemetry: StageTelemetry,
+        breaker: Breaker,
         rules: Sequence[Rule] = (),
     ) -> None:
         self._plugin = plugin
         self._secrets = secrets
         self._lease = lease
         self._telemetry = telemetry
+        self._breaker = breaker
         self._rules = rules
 
     async def run(self, volume: Volume, call: CallDriver) -> Expanded | Failed:
@@ -43,11 +52,45 @@ class ControllerResize:
         clock = asyncio.get_running_loop().time
         driver = self._plugin.facts.name
         with observed(self._telemetry, "controller-resize", driver=driver, clock=clock) as run:
-            outcome = await self._ask(volume, call)
+            outcome = await self._ask_unless_down(volume, call)
             if isinstance(outcome, Failure):
                 run.fail(outcome.class_)
                 return Failed(call.target, outcome)
             return outcome
+
+    async def _ask_unless_down(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
+        """Ask, if the circuit is closed or wants a probe; what comes of it moves the circuit."""
+        clock, breaker = asyncio.get_running_loop().time, self._breaker
+        wait_s = breaker.admit(clock())
+        if wait_s > 0:
+            text = f"driver {self._plugin.facts.name} is down (circuit open): it was not called and is tried again soon"
+            return replace(not_called(text), retry_after_s=wait_s)
+        was, is_known = breaker.state, False
+        try:
+            outcome = await self._ask(volume, call)
+            is_known = isinstance(outcome, Expanded) or outcome.outcome != "unchanged"
+            if isinstance(outcome, Failure) and outcome.code == "UNAVAILABLE":
+                breaker.fail(clock(), volume=volume.handle)
+            elif is_known:
+                breaker.succeed()
+        except NotConnectedError as error:
+            is_known = True
+            breaker.trip(clock())
+            outcome = replace(not_called(str(error)), retry_after_s=breaker.remaining_s(clock()))
+        finally:
+            if not is_known:
+                breaker.abandon()
+        self._log_change(was)
+        return outcome
+
+    def _log_change(self, was: str) -> None:
+        now = self._breaker.state
+        if was == "closed" and now != "closed":
+            log.warning(
+                "driver.circuit_open", driver=self._plugin.facts.name, consequence="claims wait, one call probes"
+            )
+        elif was != "closed" and now == "closed":
+            log.info("driver.circuit_closed", driver=self._plugin.facts.name)
 
     async def _ask(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         try:
@@ -60,6 +103,8 @@ class ControllerResize:
                 old_size_bytes=call.old_size_bytes,
                 secrets=secrets,
             )
+        except NotConnectedError:
+            raise
         except NotCalledError as error:
             return not_called(str(error))
         except DriverError as error:

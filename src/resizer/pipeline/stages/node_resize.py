@@ -3,7 +3,8 @@
 In: a claim that waits for its node. Out: when to look again. The pods of a namespace are listed and watched only
 while a claim there is being resized, from the moment its target is recorded, so that the list is ready when it
 is needed. Each pod that mounts the claim read-write and runs is nudged: at once, after 5 s and after 30 s.
-The stage also tells who uses a volume when a driver demands that nobody does.
+The stage also tells who uses a volume when a driver demands that nobody does: running pods of the namespace, and
+VolumeAttachments, which are watched only while a claim waits for its volume to be free.
 """
 
 import asyncio
@@ -14,11 +15,11 @@ import structlog
 from resizer.core.state import AwaitNode, NodeAwaited, Users
 from resizer.model.errors import ApiError
 from resizer.model.objects import Claim, Pod
-from resizer.pipeline.ports import Clock, NamespacePods, PodSource, StageTelemetry
+from resizer.pipeline.ports import AttachmentSource, Clock, NamespacePods, PodSource, StageTelemetry
 from resizer.pipeline.stages.nudge import Nudger
 
 NUDGE_AFTER_S: Final = (0.0, 5.0, 30.0)
-PODS_WITHIN_S: Final = 5.0
+LISTED_WITHIN_S: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ class NodeResize:
     def __init__(
         self,
         pods: PodSource,
+        attachments: AttachmentSource,
         nudger: Nudger | None,
         *,
         driver: str,
@@ -36,20 +38,23 @@ class NodeResize:
         now: Clock,
     ) -> None:
         self._pods = pods
+        self._attachments = attachments
         self._nudger = nudger
         self._driver = driver
         self._telemetry = telemetry
         self._now = now
         self._held: dict[str, tuple[str, NamespacePods]] = {}
         self._waiting: dict[str, float] = {}
+        self._observed: set[str] = set()
 
     def prepare(self, claim: Claim) -> None:
         """Have the claim's pods at hand by the time its node's turn comes."""
-        if claim.uid not in self._held and (self._nudger is None or not self._nudger.is_refused):
-            self._held[claim.uid] = (claim.namespace, self._pods.hold(claim.namespace))
+        if self._nudger is None or not self._nudger.is_refused:
+            self._hold(claim)
 
     def forget(self, claim_uid: str, *, outcome: str = "success") -> None:
         """Let go of a claim that is finished, given up or gone."""
+        self.end_observation(claim_uid)
         held = self._held.pop(claim_uid, None)
         if held is not None:
             self._pods.release(held[0])
@@ -62,7 +67,7 @@ class NodeResize:
 
     def close(self) -> None:
         """Let go of every claim: the group ends."""
-        for uid in list(self._held | self._waiting):
+        for uid in {*self._held, *self._waiting, *self._observed}:
             self.forget(uid, outcome="cancelled")
 
     async def run(self, claim: Claim, effect: AwaitNode) -> NodeAwaited:
@@ -85,10 +90,37 @@ class NodeResize:
         return NodeAwaited(max(0.05, min(later)) if later else None)
 
     async def observe_users(self, claim: Claim) -> Users:
-        """Find out whether a running pod uses the claim. Unknown where pods may not be read."""
-        self.prepare(claim)
-        pods = await self._pods_of(claim, read_write_only=False)
-        return Users(running_pod=None if pods is None else bool(pods))
+        """Find out whether a running pod uses the claim, and whether its volume is attached to a node.
+
+        Unknown where that may not be read. Both watches go on until `end_observation`, so that their end is noticed.
+        """
+        self._hold(claim)
+        if claim.uid not in self._observed:
+            self._observed.add(claim.uid)
+            self._attachments.hold()
+        pods, attached = await asyncio.gather(self._pods_of(claim, read_write_only=False), self._is_attached(claim))
+        return Users(running_pod=None if pods is None else bool(pods), attached=attached)
+
+    def end_observation(self, claim_uid: str) -> None:
+        """Nobody waits any longer for this claim's volume to be free."""
+        if claim_uid in self._observed:
+            self._observed.remove(claim_uid)
+            self._attachments.release()
+
+    def _hold(self, claim: Claim) -> None:
+        if claim.uid not in self._held:
+            self._held[claim.uid] = (claim.namespace, self._pods.hold(claim.namespace))
+
+    async def _is_attached(self, claim: Claim) -> bool | None:
+        """Whether a VolumeAttachment of the claim's volume is there; None when they could not be listed."""
+        try:
+            async with asyncio.timeout(LISTED_WITHIN_S):
+                await self._attachments.wait_synced()
+        except (TimeoutError, ApiError) as error:
+            log.info("node.attachments_unknown", volume=claim.volume_name, error=str(error) or "no list in time")
+            return None
+        attachments = self._attachments.attachments_of(claim.volume_name)
+        return None if attachments is None else bool(attachments)
 
     async def _pods_of(self, claim: Claim, *, read_write_only: bool = True) -> list[Pod] | None:
         """Running pods that mount the claim; None when they could not be listed."""
@@ -97,7 +129,7 @@ class NodeResize:
         if held is None:
             return None
         try:
-            async with asyncio.timeout(PODS_WITHIN_S):
+            async with asyncio.timeout(LISTED_WITHIN_S):
                 await held[1].wait_synced()
         except (TimeoutError, ApiError) as error:
             log.info("node.pods_unknown", namespace=claim.namespace, error=str(error) or "no list in time")
@@ -105,9 +137,7 @@ class NodeResize:
         return [
             pod
             for pod in held[1].pods_of(claim.name)
-            if pod.node
-            and not pod.finished
-            and pod.phase == "Running"
+            if pod.uses_volumes
             and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
         ]
 

@@ -1,0 +1,82 @@
+from resizer.pipeline.stages.breaker import OPEN_AFTER, Breaker
+
+
+def failing(breaker: Breaker, times: int, *, now_s: float = 0.0, volumes: int = 5) -> None:
+    for number in range(times):
+        assert breaker.admit(now_s) == 0
+        breaker.fail(now_s, volume=f"v{number % volumes}")
+
+
+def test_it_opens_after_failures_in_a_row_and_turns_claims_away():
+    """A driver that is down costs a few calls, not one for every claim; who is turned away learns when to come."""
+    breaker = Breaker(first_s=1.0)
+    failing(breaker, OPEN_AFTER - 1)
+    assert breaker.state == "closed"
+    failing(breaker, 1)
+    assert (breaker.state, breaker.opened) == ("open", 1)
+    waits = [breaker.admit(0.5) for _ in range(3)]
+    assert waits == sorted(set(waits)), "they do not all come back at once"
+    assert 0.5 < waits[0] < 0.6
+
+
+def test_any_answer_in_between_begins_the_count_anew():
+    """A driver that answers anything else in between is there, whatever single volumes say."""
+    breaker = Breaker()
+    for _ in range(20):
+        failing(breaker, OPEN_AFTER - 1)
+        breaker.succeed()
+    assert (breaker.state, breaker.opened) == ("closed", 0)
+
+
+def test_a_single_volume_does_not_open_it():
+    """One volume that stays unavailable is that volume's trouble: the others are not held up."""
+    breaker = Breaker()
+    failing(breaker, 100, volumes=2)
+    assert breaker.state == "closed"
+
+
+def test_one_call_probes_and_a_failed_probe_waits_longer():
+    """While the driver is down one call at a time finds out, ever more rarely, up to the longest delay."""
+    breaker = Breaker(first_s=1.0, longest_s=4.0)
+    failing(breaker, OPEN_AFTER)
+    now_s, delays = 0.0, []
+    for _ in range(5):
+        began_s = now_s
+        now_s += breaker.remaining_s(now_s)
+        assert breaker.admit(now_s) == 0
+        assert breaker.state == "half-open"
+        assert breaker.admit(now_s) > 0, "no second probe beside the first"
+        breaker.fail(now_s, volume="v")
+        delays.append(now_s - began_s)
+    assert delays == [1, 2, 4, 4, 4]
+    assert breaker.opened == 1
+
+
+def test_a_probe_that_succeeds_closes_it():
+    """The first answer of a driver that is back ends it all, the longer delay too."""
+    breaker = Breaker(first_s=1.0)
+    breaker.trip(0.0)
+    assert breaker.admit(1.0) == 0
+    breaker.succeed()
+    assert breaker.admit(1.0) == 0
+    assert breaker.state == "closed"
+    breaker.trip(2.0)
+    assert breaker.remaining_s(2.0) == 1.0
+
+
+def test_a_probe_that_is_cut_off_gives_its_place_to_the_next():
+    """A probe that was never sent, or was cancelled, must not keep the circuit open for ever."""
+    breaker = Breaker(first_s=1.0)
+    breaker.trip(0.0)
+    assert breaker.admit(1.0) == 0
+    breaker.abandon()
+    assert breaker.admit(1.0) == 0
+
+
+def test_late_failures_do_not_prolong_it():
+    """Calls that were under way when it opened end in failures, too: those are no news."""
+    breaker = Breaker(first_s=1.0)
+    breaker.trip(0.0)
+    breaker.fail(0.9, volume="late")
+    breaker.trip(0.9)
+    assert breaker.remaining_s(0.9) < 0.2
