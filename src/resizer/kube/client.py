@@ -28,7 +28,7 @@ from resizer.kube.limiter import FlowLimit, Limiter, Share
 from resizer.kube.pods import KubePods
 from resizer.kube.projection import decode_claim, decode_volume
 from resizer.kube.reflector import PAGE_SIZE, Reflector, Selection, Timing
-from resizer.kube.resource import CLAIMS, VOLUMES
+from resizer.kube.resource import CLAIMS, VOLUMES, Resource
 from resizer.kube.rights import REQUIRED_FOR_ELECTION, Rights
 from resizer.kube.secrets import KubeSecrets
 from resizer.kube.store import Store
@@ -43,6 +43,7 @@ WATCH_STALE_S: Final = 72.0
 STUCK_S: Final = 180.0
 """No loop waits longer than this before it tries again: 70 s of silence, a list of 60 s, 30 s of back-off."""
 _PROBE_S: Final = 10.0
+_VERSION: Final = Resource("", "", "version")
 
 Translate = Callable[[Volume], Volume]
 
@@ -155,8 +156,14 @@ class KubeClient:
         return client
 
     async def check_server(self) -> None:
-        """Ask the server for one claim. Raises CredentialsError when it is not there or does not know us."""
-        request = Request(verb="list", resource=CLAIMS, params={"limit": "1"}, share=Share.READ, timeout_s=_PROBE_S)
+        """Ask the server for its version. Raises CredentialsError when it is not there or does not know us."""
+        request = Request(
+            verb="get",
+            resource=_VERSION,
+            path="/version",
+            share=Share.READ,
+            timeout_s=_PROBE_S,
+        )
         where = f"kubeconfig {self._options.kubeconfig}: " if self._options.kubeconfig is not None else ""
         try:
             await self.transport.request(request)

@@ -272,12 +272,15 @@ class Elector:
         except ApiError as error:
             self._note(error)
             return True
-        if record is None or not self._is_ours(record):
-            self._view.observe(record, self._loop.time())
-            self.last_error = f"the lease was taken by {record.holder!r}" if record is not None else "it was deleted"
+        if record is None:
+            # Deleted under us: what has to run out is our own, and ends now.
+            self._view = LeaseView(self._timing)
+            self.last_error = "the lease was deleted"
             return False
         self._view.observe(record, self._loop.time())
-        return True
+        if not self._is_ours(record):
+            self.last_error = f"the lease was taken by {record.holder!r}"
+        return self._is_ours(record)
 
     async def _release(self) -> None:
         """Give the lease up, so that a follower takes over at once. A failure costs them the lease's duration."""

@@ -114,20 +114,20 @@ class LeaseView:
     def __init__(self, timing: LeaseTiming) -> None:
         self.record: LeaseRecord | None = None
         self._timing = timing
-        self._seen_at = 0.0
+        self._free_at = 0.0
 
     def observe(self, record: LeaseRecord | None, now: float) -> None:
-        """Take a reading in. Only a change restarts the count; `None` says that there is no lease."""
-        if record is None or self.record is None or _differs(record, self.record):
-            self._seen_at = now
+        """Take a reading in. Only a change restarts the count.
+
+        A lease that was deleted (None) ends when it would have ended: its holder has not noticed yet.
+        """
+        if record is not None and (self.record is None or _differs(record, self.record)):
+            self._free_at = now + (record.duration_s or self._timing.duration_s) if record.holder else now
         self.record = record
 
     def free_in_s(self, now: float) -> float:
         """Seconds until the lease may be taken; 0 for now."""
-        if self.record is None or not self.record.holder:
-            return 0.0
-        duration_s = self.record.duration_s or self._timing.duration_s
-        return max(self._seen_at + duration_s - now, 0.0)
+        return max(self._free_at - now, 0.0)
 
 
 def _differs(new: LeaseRecord, old: LeaseRecord) -> bool:

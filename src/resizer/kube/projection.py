@@ -14,12 +14,17 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from resizer.model.objects import (
+    AZURE_RESOURCE_GROUP,
     NODE_EXPANSION_NOT_REQUIRED,
     NODE_LABEL_PREFIX,
     NUDGED_AT,
+    OPENSTORAGE_SECRET_NAME,
+    OPENSTORAGE_SECRET_NAMESPACE,
     PRE_RESIZE_CAPACITY,
     RETRY,
     STORAGE_RESIZER,
+    ZONE,
+    ZONE_BETA,
     Attachment,
     Claim,
     Condition,
@@ -48,6 +53,9 @@ class _Annotations(Struct, gc=False):
     retry: str = field(default="", name=RETRY)
     pre_resize_capacity: str = field(default="", name=PRE_RESIZE_CAPACITY)
     nudged_at: str = field(default="", name=NUDGED_AT)
+    azure_resource_group: str = field(default="", name=AZURE_RESOURCE_GROUP)
+    openstorage_secret_name: str = field(default="", name=OPENSTORAGE_SECRET_NAME)
+    openstorage_secret_namespace: str = field(default="", name=OPENSTORAGE_SECRET_NAMESPACE)
 
 
 _NO_ANNOTATIONS: Final = _Annotations()
@@ -271,6 +279,7 @@ def decode_volume(data: bytes | Raw) -> Volume:
         storage_class=_intern(spec.storage_class_name),
         in_tree_source=in_tree_source,
         in_tree_json=in_tree_json,
+        in_tree_notes=_in_tree_notes(meta) if in_tree_source else (),
     )
 
 
@@ -359,6 +368,19 @@ def _in_tree(spec: _VolumeSpec) -> tuple[str, bytes]:
         if raw != b"null":
             return name, raw
     return "", b""
+
+
+def _in_tree_notes(meta: _Meta) -> tuple[tuple[str, str], ...]:
+    """Return the labels and annotations that the translation of an in-tree volume depends on."""
+    labels, notes = meta.labels or {}, meta.annotations or _NO_ANNOTATIONS
+    found = (
+        (ZONE, labels.get(ZONE, "")),
+        (ZONE_BETA, labels.get(ZONE_BETA, "")),
+        (AZURE_RESOURCE_GROUP, notes.azure_resource_group),
+        (OPENSTORAGE_SECRET_NAME, notes.openstorage_secret_name),
+        (OPENSTORAGE_SECRET_NAMESPACE, notes.openstorage_secret_namespace),
+    )
+    return tuple((key, _intern(value)) for key, value in found if value)
 
 
 def _pod_mounts(pod_name: str, spec: _PodSpec) -> tuple[PodMount, ...]:

@@ -32,6 +32,7 @@ _FEATURES: Final = {
     "events": "events on claims",
     "secrets": "expansion secrets",
     "volumeattachments": "waking claims of offline-only drivers when their volume is detached",
+    "patch events": "counting up repeated events (each becomes an event of its own)",
     "leases": "immediate take-over of a released lease (it is polled instead)",
 }
 
@@ -48,7 +49,10 @@ class MissingRight(Struct, frozen=True):
     @property
     def feature(self) -> str:
         """What does not work without it."""
-        return "growing claims" if self.required else _FEATURES.get(self.resource, f"reading {self.resource}")
+        if self.required:
+            return "growing claims"
+        either = (f"{self.verb} {self.resource}", self.resource)
+        return next((_FEATURES[key] for key in either if key in _FEATURES), f"reading {self.resource}")
 
     @property
     def rule(self) -> str:

@@ -52,6 +52,8 @@ class Request(Struct, frozen=True, kw_only=True):
     share: Share | None = Share.WRITE
     timeout_s: float = REQUEST_DEADLINE_S
     max_bytes: int = MAX_ANSWER_BYTES
+    path: str = ""
+    """A path that is no resource's, instead."""
 
     @property
     def resource_name(self) -> str:
@@ -66,7 +68,7 @@ class Request(Struct, frozen=True, kw_only=True):
     @property
     def target(self) -> str:
         """Path and query."""
-        path = self.resource.path(namespace=self.namespace, name=self.name, subresource=self.subresource)
+        path = self.path or self.resource.path(namespace=self.namespace, name=self.name, subresource=self.subresource)
         return f"{path}?{urlencode(self.params)}" if self.params else path
 
     def unavailable(self, text: str, *, status: int = 0) -> UnavailableError:

@@ -54,14 +54,22 @@ def test_the_others_duration_counts_from_when_we_saw_it_change():
     assert view.free_in_s(127.0) == 0
 
 
-def test_a_released_or_missing_lease_is_free_at_once():
+def test_a_released_lease_and_one_that_never_was_are_free_at_once():
     """Nobody waits for a lease that nobody holds."""
     view = LeaseView(TIMING)
+    view.observe(None, 0.0)
+    assert view.free_in_s(0.0) == 0
     view.observe(record(), 0.0)
     view.observe(record(""), 1.0)
     assert view.free_in_s(1.0) == 0
-    view.observe(None, 2.0)
-    assert view.free_in_s(2.0) == 0
+
+
+def test_a_deleted_lease_ends_when_it_would_have_ended():
+    """Its holder has not noticed yet, and still acts."""
+    view = LeaseView(TIMING)
+    view.observe(record(), 10.0)
+    view.observe(None, 12.0)
+    assert (view.free_in_s(12.0), view.free_in_s(25.0)) == (13, 0)
 
 
 def test_our_own_name_in_a_record_we_did_not_write_is_somebody_else():
