@@ -23,13 +23,22 @@ def find_obstacle(claim: Claim, volume: Volume | None, *, driver: str) -> Inelig
         return "not-bound"
     if volume is None:
         return "volume-missing"
-    if volume.driver != driver:
+    if not is_served(claim, volume, driver=driver):
         return "driver-not-served"
     if not is_bound_to(volume, claim):
         return "volume-of-another-claim"
     if claim.requested_bytes <= claim.capacity_bytes:
         return "no-growth-asked"
     return None
+
+
+def is_served(claim: Claim, volume: Volume, *, driver: str) -> bool:
+    """Whether `driver` is the one to grow the volume.
+
+    An in-tree volume is the CSI driver's only once the claim's `storage-resizer` annotation says so: it names who
+    grows migrated volumes, and says otherwise while their plugin in Kubernetes itself still does.
+    """
+    return volume.driver == driver and (not volume.in_tree_source or claim.storage_resizer == driver)
 
 
 def is_bound_to(volume: Volume, claim: Claim) -> bool:
@@ -42,7 +51,7 @@ def keeps_stale_annotation(claim: Claim, volume: Volume | None, *, driver: str) 
     return (
         volume is not None
         and bool(volume.pre_resize_capacity)
-        and volume.driver == driver
+        and is_served(claim, volume, driver=driver)
         and is_bound_to(volume, claim)
         and claim.volume_name == volume.name
         and claim.capacity_bytes >= volume.capacity_bytes

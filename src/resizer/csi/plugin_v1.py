@@ -23,6 +23,8 @@ MAX_BYTES: Final = 2**63 - 1
 
 def check_request(volume: Volume, *, size_bytes: int) -> None:
     """Raise NotCalledError for what no request can carry: an empty handle, a size that does not fit int64."""
+    if volume.untranslatable:
+        raise NotCalledError(volume.untranslatable)
     if not volume.handle:
         raise NotCalledError(f'volume "{volume.name}" has an empty volumeHandle: no driver can know which is meant')
     if not 0 < size_bytes <= MAX_BYTES:
