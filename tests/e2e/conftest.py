@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ class DemoRunner:
     """Runs `resizer demo` with its files below `folder`."""
 
     folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -43,13 +44,15 @@ class DemoRunner:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments),
             env={**self.environment, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def leaks(self) -> list[str]:
         """What of a run still stands: mounts, loop devices, processes and files below the folder."""
@@ -82,7 +85,12 @@ class DemoRunner:
 @pytest.fixture
 def demo(tmp_path_factory):
     """A runner whose folder has a short name: unix sockets allow 107 bytes."""
-    return DemoRunner(tmp_path_factory.mktemp("d"))
+    runner = DemoRunner(tmp_path_factory.mktemp("d"))
+    yield runner
+    for process in runner.started:  # a test that failed may have left one
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:

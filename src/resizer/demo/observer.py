@@ -16,8 +16,8 @@ from resizer.devcluster.client import EVENTS
 from resizer.devcluster.cluster import Cluster
 
 _FATAL = frozenset({"ProvisioningFailed", "FailedMount", "FailedAttachVolume", "VolumeResizeFailed"})
-_IN_USE = "FailedPrecondition"
-"""In the kubelet's words about a growth that waits for the pod to go: no end, the pod is restarted then."""
+_PASSING = ("FailedPrecondition", "code = ABORTED", "code = UNAVAILABLE")
+"""No end: the first is the kubelet's word for a growth that waits for the pod to go, the others are tried again."""
 
 StageReached = Callable[[Timeline, str], None]
 
@@ -113,7 +113,11 @@ class Observer:
     def _on_event(self, event: dict[str, Any]) -> None:
         about = event.get("involvedObject", {})
         message = " ".join(event.get("message", "").split())
-        if event.get("type") == "Warning" and event.get("reason") in _FATAL and _IN_USE not in message:
+        if (
+            event.get("type") == "Warning"
+            and event.get("reason") in _FATAL
+            and not any(word in message for word in _PASSING)
+        ):
             kind = {"PersistentVolumeClaim": "claim", "Pod": "pod"}.get(about.get("kind", ""), "object")
             self._trouble = self._trouble or f"{kind} {about.get('namespace')}/{about.get('name')}: {message}"
             self._changed.set()

@@ -29,6 +29,7 @@ _EXTRA_S_PER_CLAIM: Final = 2.0
 _WRITE_UNDISTURBED_S: Final = 0.5
 """How long the writers go on before, between and after growths: a growth takes less, and a pause needs something
 to be told from."""
+_SUGGESTED_GROWTH_BYTES: Final = 100 * 1024**3
 _IN_USE: Final = "FailedPrecondition"
 
 
@@ -47,7 +48,7 @@ async def run_demo(options: Options, *, parts: Parts, display: Display) -> Resul
             result = await show.run(sampler, remains=remains)
             display.result(result)
             if options.keep:
-                await _keep(stage, display)
+                await _keep(stage, options=options, display=display)
         except DemoError as error:
             failure = error
         for task in background:
@@ -57,15 +58,17 @@ async def run_demo(options: Options, *, parts: Parts, display: Display) -> Resul
     return result
 
 
-async def _keep(stage: Stage, display: Display) -> None:
+async def _keep(stage: Stage, *, options: Options, display: Display) -> None:
     """Wait for Ctrl-C, having said how to look around."""
+    claim = objects.claim_names(options.claims)[0]
+    larger = format_bytes(max(options.growths_bytes) + _SUGGESTED_GROWTH_BYTES)
+    patch = f'{{"spec":{{"resources":{{"requests":{{"storage":"{larger}"}}}}}}}}'
     display.note(
         f"everything keeps running until Ctrl-C. Try, in another terminal:\n"
         f"  export KUBECONFIG={stage.kubeconfig}\n"
         f"  kubectl get pvc -w\n"
-        f"  kubectl describe pvc {objects.CLAIM}\n"
-        f"  kubectl patch pvc {objects.CLAIM} "
-        '-p \'{"spec":{"resources":{"requests":{"storage":"600Gi"}}}}\'\n'
+        f"  kubectl describe pvc {claim}\n"
+        f"  kubectl patch pvc {claim} -p '{patch}'\n"
         f"  curl http://127.0.0.1:{stage.http_port}/metrics\n"
         f"log: {stage.log}"
     )
@@ -134,9 +137,11 @@ class Show:
                 group.create_task(client.create(PODS, objects.pod(claim)))
         await self._wait(self._are_running, what=f"the {len(self._claims)} pods did not run")
         asked = format_bytes(self._options.size_bytes)
-        what = f"claim {objects.CLAIM}" if len(self._claims) == 1 else f"{len(self._claims)} claims"
-        doing = "a pod writes to it" if self._is_mounted else "a pod uses it (offline: nothing is mounted)"
-        self._display.note(f"{what} of {asked}, class {objects.CLASS}, is bound, and {doing}")
+        is_single = len(self._claims) == 1
+        what = f"claim {objects.CLAIM}" if is_single else f"{len(self._claims)} claims"
+        verb, it = ("is", "it") if is_single else ("are", "each")
+        doing = f"a pod writes to {it}" if self._is_mounted else f"a pod uses {it} (offline: nothing is mounted)"
+        self._display.note(f"{what} of {asked}, class {objects.CLASS}, {verb} bound, and {doing}")
 
     def _are_running(self) -> bool:
         pods = self._stage.cluster.mirrors.pods

@@ -76,8 +76,8 @@ async def clean_remains(release: Release) -> list[str]:
     """Take down what killed runs of this user left; returns a line for each, saying what became of it."""
     lines = []
     for root in candidate_roots():
-        if not root.is_dir():
-            continue
+        if not root.is_dir() or root.is_symlink() or root.stat().st_uid != os.getuid():
+            continue  # never made, or not by this user
         with _locked_root(root):
             abandoned = [run for run in sorted(root.iterdir()) if run.is_dir() and _is_abandoned(run)]
             lines += [await _clean(run, release) for run in abandoned]

@@ -19,6 +19,7 @@ from resizer.devcluster.secret import read_secret
 from resizer.model.errors import DriverError
 from resizer.rpc.pb import csi_v1_pb2 as pb
 
+_LOOK_AGAIN_S: Final = 0.1
 _SOURCE: Final = "attachdetach-controller"
 
 
@@ -37,7 +38,7 @@ class Attacher:
         """Attach until cancelled."""
         self._mirrors.pods.subscribe(self._on_pod)
         self._mirrors.claims.subscribe(self._on_claim)
-        self._mirrors.attachments.subscribe(self._attachments.wake)
+        self._mirrors.attachments.subscribe(self._on_attachment)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run())
             group.create_task(self._attachments.run())
@@ -58,6 +59,14 @@ class Attacher:
             if pod.get("status", {}).get("phase") == "Pending" and key in claim_mounts(pod):
                 self._pods.wake(name)
 
+    def _on_attachment(self, name: str) -> None:
+        self._attachments.wake(name)
+        if self._mirrors.attachments.get(name) is None:
+            self._mirrors.handover.detaching.discard(name)
+            # A pod that came while the volume was being detached needs it attached again.
+            for key in self._mirrors.pods.objects:
+                self._pods.wake(key)
+
     # ---- a pod: make attachments ----
 
     async def _sync_pod(self, key: str) -> float | None:
@@ -73,7 +82,7 @@ class Attacher:
                 continue
             volume = self._mirrors.volume_of(claim)
             if volume is None:
-                return 0.1  # bound: its volume is on its way through the other watch
+                return _LOOK_AGAIN_S  # bound: its volume is on its way through the other watch
             if volume["spec"].get("csi", {}).get("driver") == self._plugin.name:
                 await self._attach(volume, node)
         return None
@@ -107,6 +116,8 @@ class Attacher:
         if "deletionTimestamp" in attachment["metadata"]:
             await self._detach(name, attachment)
         elif not self._is_used(attachment):
+            if not self._mirrors.handover.try_detach(name):
+                return _LOOK_AGAIN_S
             await self._client.delete(ATTACHMENTS, name)
         elif not attachment.get("status", {}).get("attached"):
             await self._publish(name, attachment)

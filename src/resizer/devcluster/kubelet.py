@@ -168,6 +168,8 @@ class Kubelet:
         context = self._publish_context(found, plugin) if plugin is not None else None
         if plugin is None or context is None:
             return False
+        if not self._mirrors.handover.try_use(self._attachment(found, plugin)):
+            return False
         name, uid = found["metadata"]["name"], pod["metadata"]["uid"]
         volume = self._volumes.setdefault(name, NodeVolume(name, claim_key, found["spec"], plugin))
         record.volumes[claim_key] = volume
@@ -181,10 +183,13 @@ class Kubelet:
 
     def _publish_context(self, found: Document, plugin: Plugin) -> dict[str, str] | None:
         """What the driver said when it published the volume to this node; None while it is not attached."""
-        handle = found["spec"]["csi"]["volumeHandle"]
-        name = attachment_name(handle=handle, driver=plugin.name, node=self.node)
-        status = (self._mirrors.attachments.get(name) or {}).get("status", {})
+        attachment = self._mirrors.attachments.get(self._attachment(found, plugin))
+        status = attachment.get("status", {}) if attachment else {}
         return status.get("attachmentMetadata", {}) if status.get("attached") else None
+
+    def _attachment(self, found: Document, plugin: Plugin) -> str:
+        handle = found["spec"]["csi"]["volumeHandle"]
+        return attachment_name(handle=handle, driver=plugin.name, node=self.node)
 
     async def _stage(
         self, volume: NodeVolume, *, claim: Document, found: Document, context: dict[str, str], read_only: bool
@@ -239,5 +244,6 @@ class Kubelet:
         volume.refused_in_use = False
         if not volume.targets:
             await self._mounter.unstage(volume)
+            self._mirrors.handover.in_use.discard(self._attachment({"spec": volume.spec}, volume.plugin))
             if self._volumes.get(volume.name) is volume:
                 del self._volumes[volume.name]

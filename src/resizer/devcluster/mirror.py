@@ -74,6 +74,32 @@ class Mirror:
             listener(key)
 
 
+class Handover:
+    """Who has an attached volume just now, by the attachment's name: never a kubelet and the attacher at once.
+
+    It stands for `volumesInUse` and `volumesAttached` of a Node's status, by which a real kubelet and a real
+    attach-detach controller agree before one mounts and the other detaches. Checked and changed without a pause.
+    """
+
+    def __init__(self) -> None:
+        self.in_use: set[str] = set()
+        self.detaching: set[str] = set()
+
+    def try_use(self, name: str) -> bool:
+        """Take the volume for mounting; False while it is being detached."""
+        if name in self.detaching:
+            return False
+        self.in_use.add(name)
+        return True
+
+    def try_detach(self, name: str) -> bool:
+        """Take the volume for detaching; False while a kubelet has it."""
+        if name in self.in_use:
+            return False
+        self.detaching.add(name)
+        return True
+
+
 class Mirrors:
     """The mirrors that the cluster's parts share."""
 
@@ -85,6 +111,7 @@ class Mirrors:
         self.classes = Mirror(client, STORAGE_CLASSES)
         self.attachments = Mirror(client, ATTACHMENTS)
         self.csi_nodes = Mirror(client, CSI_NODES)
+        self.handover = Handover()
 
     @property
     def all(self) -> tuple[Mirror, ...]:

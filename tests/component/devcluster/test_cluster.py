@@ -191,3 +191,22 @@ async def test_a_class_without_its_secret_is_explained(tmp_path, scripted_driver
         assert scripted_driver.calls == []
         await client.create(SECRETS, {"metadata": {"name": "s", "namespace": "default"}, "stringData": {"a": "b"}})
         await wait_until(client, CLAIMS, "data", is_bound, namespace="default")
+
+
+async def test_pod_that_comes_back_waits_for_the_detach(tmp_path, scripted_driver, build, wait_until):
+    """A pod made again at once is never staged on a volume that is being detached: it is attached again first."""
+    async with Cluster.start(state_dir=tmp_path, drivers=[scripted_driver.address]) as cluster:
+        client = cluster.client
+        await client.create(STORAGE_CLASSES, build.storage_class("fast", DRIVER))
+        await client.create(CLAIMS, build.claim("data", "fast", "3Gi"))
+        for _ in range(5):
+            await client.create(PODS, build.pod("db", "data"))
+            await wait_until(client, PODS, "db", is_running, namespace="default")
+            await client.delete(PODS, "db", namespace="default")
+            await wait_until(client, PODS, "db", is_gone, namespace="default")
+    attached = False
+    for method, _ in scripted_driver.calls:
+        if method in {"ControllerPublishVolume", "ControllerUnpublishVolume"}:
+            attached = method == "ControllerPublishVolume"
+        elif method.startswith("Node"):
+            assert attached, scripted_driver.calls
