@@ -1,4 +1,7 @@
-"""`resizer dev`: a Kubernetes API server on this machine, for kubectl, for trying things and for tests.
+"""`resizer dev`: a Kubernetes cluster on this machine, for kubectl, for trying things and for tests.
+
+Without a driver it is an API server alone. With `--csi-address` the cluster moves: claims are provisioned by that
+driver, pods are placed on a node and get their volumes, and a kubelet-like part grows them.
 
 Ready means that the kubeconfig is there: it is written last, all at once, and removed on the way out. An older one
 that an earlier run left behind (after kill -9) is removed first; any other file at that path is left alone.
@@ -10,6 +13,9 @@ import asyncio
 import contextlib
 import errno
 import signal
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,19 +25,37 @@ if TYPE_CHECKING:
     from resizer.devcluster.apiserver import ApiServer
 
 
+_DRAIN_S = 20.0
+"""How long the pods may take to let go of their volumes at the end."""
+
+
 def dev(
+    *,
     kubeconfig_out: Annotated[
         Path, typer.Option("--kubeconfig-out", help="Where to write the kubeconfig; there when the server is ready.")
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    csi_address: Annotated[
+        list[str] | None,
+        typer.Option("--csi-address", help="Socket of a CSI driver that serves the cluster (repeatable)."),
+    ] = None,
+    node: Annotated[str, typer.Option(help="Name of the cluster's node: the driver's node id.")] = "node-1",
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the kubelet; a temporary one if it is left out.")
+    ] = None,
 ) -> None:
     """Run the development cluster and print how to reach it; Ctrl-C ends it."""
     import uvloop
 
     try:
         _check_path(kubeconfig_out)
-        uvloop.run(_serve(kubeconfig_out.absolute(), host=host, port=port))
+        drivers = [_socket(address) for address in csi_address or ()]
+        with contextlib.ExitStack() as stack:
+            if drivers and state_dir is None:
+                state_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="resizer-dev-")))
+            parts = _Parts(drivers, node, state_dir) if drivers and state_dir else None
+            uvloop.run(_serve(kubeconfig_out.absolute(), host=host, port=port, parts=parts))
     except _UnusableError as error:
         typer.echo(f"resizer dev: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
@@ -45,7 +69,16 @@ class _UnusableError(Exception):
         self.exit_code = exit_code
 
 
-async def _serve(path: Path, *, host: str, port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the moving parts of the cluster need."""
+
+    drivers: list[str]
+    node: str
+    state_dir: Path
+
+
+async def _serve(path: Path, *, host: str, port: int, parts: _Parts | None) -> None:
     from resizer.devcluster.apiserver import ApiServer
 
     stopped = asyncio.Event()
@@ -57,10 +90,45 @@ async def _serve(path: Path, *, host: str, port: int) -> None:
             server = await stack.enter_async_context(ApiServer.start(host, port))
         except OSError as error:
             raise _UnusableError(_explain_bind(error, host, port)) from error
+        if parts is not None:
+            await stack.enter_async_context(_moving(server, parts))
         stack.callback(_remove_own, path)
         _write_kubeconfig(server, path)
         typer.echo(f"API server at {server.url}\nexport KUBECONFIG={path}")
         await stopped.wait()
+
+
+@contextlib.asynccontextmanager
+async def _moving(server: ApiServer, parts: _Parts) -> AsyncIterator[None]:
+    """Run provisioner, attacher and kubelet; at the end the pods go first, and with them their mounts."""
+    from resizer.devcluster.client import PODS
+    from resizer.devcluster.cluster import Cluster
+    from resizer.model.errors import DriverError
+
+    try:
+        async with Cluster.start(
+            state_dir=parts.state_dir, drivers=parts.drivers, nodes=(parts.node,), server=server
+        ) as cluster:
+            yield
+            pods = (await cluster.client.list(PODS)).items
+            for pod in pods:
+                meta = pod["metadata"]
+                await cluster.client.delete(PODS, meta["name"], namespace=meta["namespace"], grace_s=1)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_S):
+                    while (await cluster.client.list(PODS)).items:  # noqa: ASYNC110 - the kubelet is elsewhere
+                        await asyncio.sleep(0.1)
+    except DriverError as error:
+        text = f"the CSI driver at {', '.join(parts.drivers)} does not answer ({error}); is it running?"
+        raise _UnusableError(text) from error
+
+
+def _socket(address: str) -> str:
+    """Bring a socket's address into the form unix:///path, and see that it is there."""
+    path = Path(address.removeprefix("unix://"))
+    if not path.is_socket():
+        raise _UnusableError(f"--csi-address {address}: no socket there; start the driver first, as `resizer driver`")
+    return f"unix://{path.absolute()}"
 
 
 def _write_kubeconfig(server: ApiServer, path: Path) -> None:

@@ -1,6 +1,7 @@
 """`resizer dev` as a process: ready, reachable, and gone without a trace."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -10,16 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from resizer.devcluster.client import NAMESPACES, Client, UnreachableError
+from resizer.devcluster.client import CLAIMS, NAMESPACES, PODS, STORAGE_CLASSES, Client, UnreachableError
 
-PROGRAM = "import typer; from resizer.cli.dev import dev; typer.run(dev)"
+MAIN = "import sys; from resizer.cli.main import main; sys.exit(main())"
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
+async def start(*arguments: str, command: str = "dev") -> asyncio.subprocess.Process:
+    pipe, environment = asyncio.subprocess.PIPE, {**os.environ, "NO_COLOR": "1"}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, *arguments, stdout=pipe, stderr=pipe, env={**os.environ, "NO_COLOR": "1"}
+        sys.executable, "-c", MAIN, command, *arguments, stdout=pipe, stderr=pipe, env=environment
     )
+
+
+async def appeared(path: Path) -> None:
+    async with asyncio.timeout(30):
+        while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
+            await asyncio.sleep(0.01)
 
 
 async def refused(*arguments: str) -> tuple[int | None, str]:
@@ -49,6 +56,63 @@ async def test_ready_when_the_file_is_there_and_clean_at_the_end(tmp_path: Path,
         with pytest.raises(UnreachableError):
             await client.list(NAMESPACES)
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+async def test_file_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
+    """What an earlier run left behind after kill -9 never passes for a server that is ready."""
+    path = tmp_path / "kubeconfig"
+    first = await start("--kubeconfig-out", str(path))
+    await appeared(path)
+    first.kill()
+    await first.communicate()
+    second = await start("--kubeconfig-out", str(path))
+    async with asyncio.timeout(30):
+        assert second.stdout is not None
+        assert b"API server at" in await second.stdout.readline()
+    async with Client.from_kubeconfig(path) as client:
+        assert (await client.list(NAMESPACES)).items
+    second.terminate()
+    await second.communicate()
+    assert not path.exists()
+
+
+async def test_cluster_moves_with_a_driver(tmp_path: Path) -> None:
+    """With a driver's socket a claim is provisioned and a pod runs; at the end both processes go, mounts and all."""
+    socket_path, path = tmp_path / "csi.sock", tmp_path / "kubeconfig"
+    driver = await start(
+        *("--endpoint", f"unix://{socket_path}", "--state-dir", str(tmp_path / "volumes")),
+        *("--node-id", "node-1", "--backend", "image"),
+        command="driver",
+    )
+    await appeared(socket_path)
+    state = str(tmp_path / "kubelet")
+    cluster = await start("--kubeconfig-out", str(path), "--csi-address", str(socket_path), "--state-dir", state)
+    await appeared(path)
+    async with Client.from_kubeconfig(path) as client, asyncio.timeout(30):
+        await client.create(STORAGE_CLASSES, {"metadata": {"name": "gold"}, "provisioner": "csi-qcfsplugin"})
+        spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "gold"}
+        spec["resources"] = {"requests": {"storage": "64Mi"}}
+        await client.create(CLAIMS, {"metadata": {"name": "data", "namespace": "default"}, "spec": spec})
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        pod = {"containers": [{"name": "c", "image": "mysql:8"}], "volumes": [volume]}
+        await client.create(PODS, {"metadata": {"name": "db", "namespace": "default"}, "spec": pod})
+        async with contextlib.aclosing(client.watch(PODS)) as events:
+            async for event in events:
+                if event.object["status"]["phase"] == "Running":
+                    break
+    for process in (cluster, driver):
+        process.terminate()
+        async with asyncio.timeout(30):
+            await process.communicate()
+        assert process.returncode == 0
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()  # noqa: ASYNC240
+
+
+async def test_socket_that_is_not_there(tmp_path: Path) -> None:
+    """A driver that is not running is named in one line, and nothing is started."""
+    code, said = await refused("--kubeconfig-out", str(tmp_path / "k"), "--csi-address", str(tmp_path / "csi.sock"))
+    assert (code, said.count("\n")) == (1, 1)
+    assert "csi.sock: no socket there; start the driver first" in said
 
 
 async def test_port_in_use(tmp_path: Path) -> None:

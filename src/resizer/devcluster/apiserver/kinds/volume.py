@@ -31,8 +31,9 @@ class VolumeRules(Rules):
     quantities = ("spec.capacity.*",)
     known: ClassVar[Mapping[str, str]] = {
         "spec": " ".join(sorted(_NOT_THE_SOURCE))
-        + " awsElasticBlockStore azureDisk azureFile cephfs cinder csi fc flexVolume flocker gcePersistentDisk glusterfs "
-        "hostPath iscsi local nfs photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos vsphereVolume",
+        + " awsElasticBlockStore azureDisk azureFile cephfs cinder csi fc flexVolume flocker gcePersistentDisk "
+        "glusterfs hostPath iscsi local nfs photonPersistentDisk portworxVolume quobyte rbd scaleIO storageos "
+        "vsphereVolume",
         "spec.csi": "controllerExpandSecretRef controllerPublishSecretRef driver fsType nodeExpandSecretRef "
         "nodePublishSecretRef nodeStageSecretRef readOnly volumeAttributes volumeHandle",
         "status": "lastPhaseTransitionTime message phase reason",
