@@ -1,6 +1,6 @@
 """The failing half of the machine: what is recorded of a failed attempt, and when it is tried again."""
 
-from typing import Final
+from typing import Final, assert_never
 
 from msgspec.structs import replace
 
@@ -21,7 +21,9 @@ from resizer.core.state import (
     Step,
     Users,
 )
+from resizer.core.target import Attempt
 from resizer.core.verdict import Failure
+from resizer.core.wish import wish_of
 from resizer.model.objects import Claim
 
 RELEASE_HINT: Final = "; this driver grows the volume only while no running pod uses it: it is tried again then"
@@ -70,9 +72,8 @@ def settle(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Failur
         repeats=_repeats(memory, failure),
         restarts=0,
         failure=failure,
-        failed_for_good=memory.failed_before if failure.outcome == "unchanged" else failure.outcome == "final",
+        attempt=_known(memory, failure),
         not_before_s=now.mono_s + observation.delay_s,
-        wish=(claim.requested_bytes, claim.storage_resizer),
         blockers=blockers,
     )
     volume = snapshot.volume.name if snapshot.volume else claim.volume_name
@@ -82,7 +83,21 @@ def settle(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Failur
     memory, notes = noting.say_once(memory, now, _cause(observation), said, repeat_s=policy.repeat_event_s)
     since_s = memory.asked_wall_s or noting.resizing_since(claim, now) or now.wall_s
     entered = Enter("controller-resize", failure.class_, since_s)
-    return Step(Settle("retry", observation.delay_s, failure.class_), memory, (*notes, entered))
+    # A wish that changed while the driver was at work has not been tried: it goes at once.
+    delay_s = observation.delay_s if memory.wish == wish_of(claim) else 0.0
+    return Step(Settle("retry", delay_s, failure.class_), memory, (*notes, entered))
+
+
+def _known(memory: Memory, failure: Failure) -> Attempt:
+    match failure.outcome:
+        case "unchanged":
+            return memory.attempt_before
+        case "final":
+            return "failed"
+        case "uncertain":
+            return "unknown"
+        case _:
+            assert_never(failure.outcome)
 
 
 def _cause(observation: FailureRecorded) -> str:

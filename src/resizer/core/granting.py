@@ -30,11 +30,12 @@ from resizer.core.state import (
     Users,
 )
 from resizer.core.verdict import short_answer
-from resizer.core.waiting import wish_of
+from resizer.core.wish import NO_WISH, wish_of
 from resizer.model.objects import (
     FILE_SYSTEM_RESIZE_PENDING,
     NODE_RESIZE_IN_PROGRESS,
     NODE_RESIZE_INFEASIBLE,
+    NODE_RESIZE_PENDING,
     Claim,
     Volume,
 )
@@ -80,8 +81,10 @@ def _volume_body(claim: Claim, volume: Volume, snapshot: Snapshot, observation: 
 def _record_pending(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
     target = observation.target
     pending = PendingRecorded(target, is_verified=observation.state == NODE_RESIZE_INFEASIBLE)
-    node_began = claim.state == NODE_RESIZE_IN_PROGRESS and observation.state != NODE_RESIZE_IN_PROGRESS
-    node_ended = memory.from_bytes < target.size_bytes <= claim.capacity_bytes and not claim.state
+    was_at_work = observation.state in (NODE_RESIZE_PENDING, NODE_RESIZE_IN_PROGRESS)
+    node_began = claim.state == NODE_RESIZE_IN_PROGRESS and not was_at_work
+    has_grown = claim.capacity_bytes > memory.from_bytes and claim.capacity_bytes >= target.size_bytes
+    node_ended = has_grown and not claim.state
     if node_began or node_ended:
         # Our patch arrived although its answer did not, and the node has moved on since.
         return pend(claim, snapshot, memory, pending, policy)
@@ -98,7 +101,7 @@ def pend(claim: Claim, snapshot: Snapshot, memory: Memory, observation: PendingR
         target_bytes=target.size_bytes,
         granted_wall_s=snapshot.now.wall_s,
         node_verified_s=snapshot.now.mono_s if observation.is_verified else None,
-        wish=wish_of(claim) if observation.is_verified else (0, ""),
+        wish=wish_of(claim) if observation.is_verified else NO_WISH,
     )
     said = Say("Normal", "FileSystemResizeRequired", "Require file system resize of volume on node")
     memory, notes = noting.say_once(memory, snapshot.now, f"node/{target.size_bytes}", said)
@@ -158,8 +161,8 @@ def _forget_failures(memory: Memory) -> Memory:
         failures=0,
         repeats=0,
         failure=None,
-        failed_for_good=False,
-        failed_before=False,
+        attempt="",
+        attempt_before="",
         not_before_s=0.0,
         blockers=Users(),
     )

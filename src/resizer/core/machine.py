@@ -45,7 +45,8 @@ from resizer.core.state import (
 )
 from resizer.core.target import Target, find_target
 from resizer.core.verdict import Failure
-from resizer.core.waiting import remaining_wait, wish_of
+from resizer.core.waiting import remaining_wait
+from resizer.core.wish import wish_of
 from resizer.model.driver import Expansion
 from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS, Claim
 
@@ -89,12 +90,13 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
     memory, notes = granting.notice_node_success(claim, snapshot, memory)
     obstacle = find_obstacle(claim, volume, driver=driver.name)
     if obstacle is not None or volume is None:
-        kept = _keep_when_idle(claim, memory) if obstacle == "no-growth-asked" else Memory()
+        # A wish taken back and made again must not forget how the last attempt ended.
+        kept = Memory(attempt=memory.attempt) if obstacle == "no-growth-asked" else Memory()
         return Step(Settle("idle", reason=obstacle or ""), kept, (*notes, Leave()))
     aim = find_target(
         claim,
         volume,
-        failed_for_good=memory.failed_for_good,
+        attempt=memory.attempt,
         controller_expansion=driver.controller_expansion,
     )
     if aim == "wait-for-node":
@@ -107,12 +109,6 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
         return Step(Settle("waiting", wait_s, reason), replace(memory, wish=wish_of(claim)), notes)
     step = _record_intent(claim, aim, snapshot, memory, policy)
     return replace(step, notes=(*notes, *step.notes))
-
-
-def _keep_when_idle(claim: Claim, memory: Memory) -> Memory:
-    """A wish taken back and made again must not revive a target that is known to have failed."""
-    is_known = memory.failed_for_good and claim.state == CONTROLLER_RESIZE_IN_PROGRESS
-    return Memory(failed_for_good=True) if is_known else Memory()
 
 
 def _begin(claim: Claim, aim: Target, snapshot: Snapshot, memory: Memory) -> Memory:
@@ -155,8 +151,8 @@ def _call(claim: Claim, snapshot: Snapshot, memory: Memory, observation: IntentR
     if memory.failures:
         notes = (*notes, Retry())
     if snapshot.driver.controller_expansion:
-        # From here on nothing is known to have failed for good, unless the call turns out not to have been made.
-        memory = replace(memory, failed_before=memory.failed_for_good, failed_for_good=False)
+        # From here on the outcome is open, unless the call turns out not to have been made.
+        memory = replace(memory, attempt="unknown", attempt_before=memory.attempt, wish=wish_of(claim))
         return Step(CallDriver(target, claim.capacity_bytes, claim.state), memory, notes)
     granted = Expanded(target, Expansion(target.size_bytes, node_expansion_required=True), claim.state)
     step = granting.record(claim, snapshot, memory, granted, policy)

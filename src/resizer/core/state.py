@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from resizer.core.pacing import Limits
 from resizer.core.status import JsonObject
-from resizer.core.target import Target
+from resizer.core.target import Attempt, Target
 from resizer.core.verdict import Failure
+from resizer.core.wish import NO_WISH, Wish
 from resizer.model.driver import DriverFacts, Expansion
 from resizer.model.objects import Claim, Volume
 
@@ -57,13 +58,13 @@ class Memory(Struct, frozen=True):
     restarts: int = 0
     """Looks in a row that ended in a fresh look, without growth."""
     failure: Failure | None = None
-    failed_for_good: bool = False
-    """The last attempt is known to have failed, and none has begun since."""
-    failed_before: bool = False
-    """`failed_for_good` as it was before the call under way, should that turn out not to have been made."""
+    attempt: Attempt = ""
+    """What is known of the last attempt at the recorded target."""
+    attempt_before: Attempt = ""
+    """The same, as it was before the call under way, should that turn out not to have been made."""
     not_before_s: float = 0.0
-    wish: tuple[int, str] = (0, "")
-    """Requested bytes and `storage-resizer` when the last attempt failed: a change of either ends the wait."""
+    wish: Wish = NO_WISH
+    """Requested bytes and `storage-resizer` at the last attempt: a change of either ends a wait."""
     blockers: Users = Users()
     """Who used the volume when the driver said that it must be offline."""
     node_verified_s: float | None = None

@@ -27,13 +27,16 @@ class Target(Struct, frozen=True):
     text: str
 
 
+Attempt = Literal["", "unknown", "failed"]
+"""What this process knows of the last attempt at A: nothing, that its outcome is open, that it failed for good."""
+
 Aim = Target | Literal["wait-for-node"]
 
 
-def find_target(claim: Claim, volume: Volume, *, failed_for_good: bool, controller_expansion: bool = True) -> Aim:
+def find_target(claim: Claim, volume: Volume, *, attempt: Attempt = "", controller_expansion: bool = True) -> Aim:
     """Return the size to aim at, or that the node has to act first.
 
-    `failed_for_good`: the last attempt at A is known to have failed (a final answer seen by this process).
+    `attempt`: what this process knows of the last attempt at A; "" after a restart.
     `controller_expansion`: whether the driver grows volumes by a controller call at all.
     """
     asked = Target(claim.requested_bytes, claim.requested)
@@ -41,12 +44,12 @@ def find_target(claim: Claim, volume: Volume, *, failed_for_good: bool, controll
     has_allocated = bool(claim.allocated) and claim.allocated_bytes >= claim.capacity_bytes
     recorded = Target(claim.allocated_bytes, claim.allocated) if has_allocated else None
     if volume.capacity_bytes < asked.size_bytes:
-        return _aim_below_request(claim, volume, asked, recorded, failed_for_good=failed_for_good)
+        return _aim_below_request(claim, volume, asked, recorded, attempt=attempt)
     return _aim_at_grown_volume(claim, asked, recorded, controller_expansion=controller_expansion)
 
 
 def _aim_below_request(
-    claim: Claim, volume: Volume, asked: Target, recorded: Target | None, *, failed_for_good: bool
+    claim: Claim, volume: Volume, asked: Target, recorded: Target | None, *, attempt: Attempt
 ) -> Aim:
     """V < S: the back-end has to grow, once what was begun before has ended."""
     match claim.state:
@@ -59,10 +62,10 @@ def _aim_below_request(
             return recorded or asked
         case s if s == CONTROLLER_RESIZE_IN_PROGRESS:
             # (3) Unknown outcome: A stands. Known failure: the user's present wish counts.
-            return asked if failed_for_good else (recorded or asked)
+            return asked if attempt == "failed" else (recorded or asked)
         case _:
-            # (4) Infeasible before, or nothing begun: the present wish.
-            return asked
+            # (4) Infeasible before, or nothing begun: the present wish, unless A was tried again and may be under way.
+            return recorded if recorded and attempt == "unknown" else asked
 
 
 def _aim_at_grown_volume(claim: Claim, asked: Target, recorded: Target | None, *, controller_expansion: bool) -> Aim:

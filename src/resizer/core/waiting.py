@@ -8,14 +8,8 @@ from resizer.core.failing import is_released
 from resizer.core.pacing import read_wait
 from resizer.core.state import Memory, Policy, Snapshot
 from resizer.core.target import Target
+from resizer.core.wish import NO_WISH, wish_of
 from resizer.model.objects import NODE_RESIZE_INFEASIBLE, Claim
-
-NO_WISH = (0, "")
-
-
-def wish_of(claim: Claim) -> tuple[int, str]:
-    """What the user wants: a change of it ends a wait."""
-    return claim.requested_bytes, claim.storage_resizer
 
 
 def remaining_wait(claim: Claim, aim: Target, snapshot: Snapshot, memory: Memory, policy: Policy) -> tuple[float, str]:
