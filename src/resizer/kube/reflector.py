@@ -278,11 +278,11 @@ class Reflector(Generic[T]):
         try:
             page = decode_page(await self._transport.request(request))
         except MalformedObjectError as error:
+            self._ask_for_less()
             raise request.unavailable(str(error), status=200) from error
         except UnavailableError as error:
             if error.status == 200:
-                # It came, but was too long or broke off: ask for less at once next time.
-                self._page_size = max(self._page_size // 4, _MIN_PAGE_SIZE)
+                self._ask_for_less()
             raise
         version = int(page.version)
         if version < floor:
@@ -293,6 +293,10 @@ class Reflector(Generic[T]):
             if count % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return version, page.next_token
+
+    def _ask_for_less(self) -> None:
+        """A page came, but was too long or mangled on the way: the next one is smaller."""
+        self._page_size = max(self._page_size // 4, _MIN_PAGE_SIZE)
 
     def _end_list(self, version: int, *, floor: int) -> None:
         resource = self.selection.resource.plural
