@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from resizer.demo.display import Display
     from resizer.demo.options import Options
-    from resizer.demo.parts import BackendName, DriverCall, Parts
+    from resizer.demo.parts import BackendName, DriverCall, Parts, SpokenProtocol
 
 
 def demo(
@@ -30,6 +30,10 @@ def demo(
         Literal["auto", "loop", "image"],
         typer.Option(help="loop: mounted (root). image: ext4 in a plain file (anybody). auto: loop where it works."),
     ] = "auto",
+    protocol: Annotated[
+        Literal["both", "v1", "v0"],
+        typer.Option(help="What the driver speaks: CSI 1.x, the csi.v0 extension alone, or both (1.x is taken)."),
+    ] = "both",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, sizes in bytes.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running afterwards, until Ctrl-C.")] = False,
     http_port: Annotated[int, typer.Option(help="Port of /metrics on 127.0.0.1; 0 takes a free one.")] = 0,
@@ -52,6 +56,7 @@ def demo(
             keep=keep,
             json=json,
             http_port=http_port,
+            protocol=protocol,
         )
     except DemoError as error:
         raise typer.Exit(_fail(error, as_json=json)) from error
@@ -127,7 +132,7 @@ def _parts() -> "Parts":
 
 @contextlib.asynccontextmanager
 async def _start_driver(
-    *, state_dir: Path, socket: Path, node_id: str, backend: "BackendName"
+    *, state_dir: Path, socket: Path, node_id: str, backend: "BackendName", protocol: "SpokenProtocol"
 ) -> AsyncIterator[object]:
     from resizer.demo.parts import DemoError
     from resizer.driver.service import ConfigurationError, DriverConfig, serve
@@ -136,7 +141,12 @@ async def _start_driver(
     from resizer.rpc.server import SocketUnavailableError
 
     config = DriverConfig(
-        endpoint=f"unix://{socket}", state_dir=state_dir, node_id=node_id, backend=backend, require_secrets=True
+        endpoint=f"unix://{socket}",
+        state_dir=state_dir,
+        node_id=node_id,
+        backend=backend,
+        require_secrets=True,
+        protocol=protocol,
     )
     try:
         async with serve(config) as running:

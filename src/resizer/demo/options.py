@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from resizer.demo.parts import FILESYSTEMS, IMAGE_FILESYSTEM, DemoUsageError
+from resizer.demo.parts import FILESYSTEMS, IMAGE_FILESYSTEM, DemoUsageError, SpokenProtocol
 from resizer.model.quantity import MalformedQuantityError, format_bytes, parse_bytes
 
 DEFAULT_SIZE: Final = "300Gi"
@@ -23,6 +23,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     claims: int = 1
     filesystem: str = ""
     backend: Backend = "auto"
+    protocol: SpokenProtocol = "both"
     keep: bool = False
     json: bool = False
     http_port: int = 0
@@ -39,6 +40,7 @@ def check_options(
     keep: bool,
     json: bool,
     http_port: int,
+    protocol: SpokenProtocol = "both",
 ) -> Options:
     """Return the options; DemoUsageError says which of them cannot be meant. Shrinking is left to the API server."""
     if filesystem and filesystem not in FILESYSTEMS:
@@ -58,6 +60,7 @@ def check_options(
         claims=claims,
         filesystem=filesystem,
         backend=backend,
+        protocol=protocol,
         keep=keep,
         json=json,
         http_port=http_port,

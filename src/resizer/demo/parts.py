@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 BackendName = Literal["loop", "image"]
+SpokenProtocol = Literal["both", "v1", "v0"]
 FILESYSTEMS = ("xfs", "btrfs", "ext4")
 """In the order in which they are taken."""
 IMAGE_FILESYSTEM = "ext4"
@@ -34,9 +35,9 @@ class StartDriver(Protocol):
     """Serves the reference driver for the block, with secrets required."""
 
     def __call__(
-        self, *, state_dir: Path, socket: Path, node_id: str, backend: BackendName
+        self, *, state_dir: Path, socket: Path, node_id: str, backend: BackendName, protocol: SpokenProtocol
     ) -> AbstractAsyncContextManager[object]:
-        """`state_dir` is the driver's own folder."""
+        """`state_dir` is the driver's own folder; `protocol` what it speaks."""
 
 
 class StartPipeline(Protocol):

@@ -47,7 +47,9 @@ async def set_stage(options: Options, *, parts: Parts, display: Display) -> Asyn
         pods = Pods(is_mounted=choice.backend == "loop", claims=options.claims)
         parts.log_to(run / "log")
         try:
-            async with _running(run, choice=choice, parts=parts, display=display, pods=pods, port=http_port) as stage:
+            async with _running(
+                run, options=options, choice=choice, parts=parts, display=display, pods=pods, port=http_port
+            ) as stage:
                 yield stage
         finally:
             await pods.stop_all()
@@ -57,11 +59,17 @@ async def set_stage(options: Options, *, parts: Parts, display: Display) -> Asyn
 
 @contextlib.asynccontextmanager
 async def _running(
-    run: Path, *, choice: Choice, parts: Parts, display: Display, pods: Pods, port: int
+    run: Path, *, options: Options, choice: Choice, parts: Parts, display: Display, pods: Pods, port: int
 ) -> AsyncIterator[Stage]:
     csi = run / "csi.sock"
     async with contextlib.AsyncExitStack() as stack:
-        driver = parts.start_driver(state_dir=run / "driver", socket=csi, node_id=objects.NODE, backend=choice.backend)
+        driver = parts.start_driver(
+            state_dir=run / "driver",
+            socket=csi,
+            node_id=objects.NODE,
+            backend=choice.backend,
+            protocol=options.protocol,
+        )
         await stack.enter_async_context(driver)
         cluster = await stack.enter_async_context(
             Cluster.start(state_dir=run, drivers=[f"unix://{csi}"], nodes=[objects.NODE], containers=pods)

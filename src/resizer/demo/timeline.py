@@ -40,15 +40,20 @@ STAGES: Final = (
 MEANING: Final = {
     ASKED: "the claim is edited",
     RECORDED: "its status says what is aimed at",
-    DRIVER_GROWN: "ControllerExpandVolume has answered",
+    DRIVER_GROWN: "ControllerExpandVolume (csi.v0: ControllerResizeVolume) has answered",
     VOLUME_UPDATED: "the volume object has the new size",
     NODE_PENDING: "it is the node's turn",
     NUDGED: "the pod is touched, so that the kubelet looks now",
     NODE_GROWING: "the kubelet has begun",
-    FILESYSTEM_GROWN: "NodeExpandVolume has answered",
+    FILESYSTEM_GROWN: "NodeExpandVolume (csi.v0: NodeResizeVolume) has answered",
     DONE: "the claim has its new capacity",
 }
-_DRIVER_STAGES: Final = {"ControllerExpandVolume": DRIVER_GROWN, "NodeExpandVolume": FILESYSTEM_GROWN}
+_DRIVER_STAGES: Final = {
+    "ControllerExpandVolume": DRIVER_GROWN,
+    "ControllerResizeVolume": DRIVER_GROWN,
+    "NodeExpandVolume": FILESYSTEM_GROWN,
+    "NodeResizeVolume": FILESYSTEM_GROWN,
+}
 
 
 class Timeline:

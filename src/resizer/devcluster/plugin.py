@@ -1,7 +1,8 @@
 """A CSI driver as the cluster's own parts talk to it: stubs over its unix socket, and its errors as DriverError.
 
 Used by the provisioner, the attacher and the kubelet-like part, which in a real cluster are the sidecars and the
-kubelet. Capabilities are asked once, when the socket first answers.
+kubelet. Capabilities are asked once, when the socket first answers. A driver that does not know CSI 1.x is spoken to
+in `csi.v0`, behind the same calls (plugin_v0).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any, Final, cast
 
 import grpc
 
+from resizer.devcluster import plugin_v0
 from resizer.model.errors import DriverError, GrpcCode
 from resizer.rpc.channel import open_channel
 from resizer.rpc.pb import csi_v1_pb2 as pb
@@ -26,9 +28,10 @@ class Plugin:
     """One driver: its name, what it can do, and one method for every call. Made by `open_plugin`."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
         self._identity = stubs.IdentityStub(channel)
-        self.controller = stubs.ControllerStub(channel)
-        self.node = stubs.NodeStub(channel)
+        self.controller: Any = stubs.ControllerStub(channel)
+        self.node: Any = stubs.NodeStub(channel)
         self.name = ""
         self.node_id = ""
         self.publishes = False
@@ -49,6 +52,9 @@ class Plugin:
         try:
             info = await self._identity.GetPluginInfo(pb.GetPluginInfoRequest(), timeout=wait, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                await self._speak_v0()
+                return
             raise DriverError(cast("GrpcCode", error.code().name), error.details() or "") from error
         self.name = info.name
         answer = await self.call(self.controller.ControllerGetCapabilities, pb.ControllerGetCapabilitiesRequest())
@@ -60,6 +66,15 @@ class Plugin:
         self.single_node_multi_writer = _ControllerRpc.SINGLE_NODE_MULTI_WRITER in controller
         self.stages = _NodeRpc.STAGE_UNSTAGE_VOLUME in node
         self.expands_on_node = _NodeRpc.EXPAND_VOLUME in node
+
+    async def _speak_v0(self) -> None:
+        try:
+            said = await plugin_v0.ask(self._channel, timeout_s=_FIRST_ANSWER_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise DriverError(cast("GrpcCode", error.code().name), error.details() or "") from error
+        self.controller, self.node = plugin_v0.controller_calls(self._channel), plugin_v0.node_calls(self._channel)
+        self.name, self.node_id = said.name, said.node_id
+        self.publishes, self.stages, self.expands_on_node = said.publishes, said.stages, said.expands_on_node
 
 
 @contextlib.asynccontextmanager
