@@ -59,24 +59,26 @@ class Nudger:
     async def _send(self, pod: Pod) -> None:
         try:
             await asyncio.sleep(GATHER_S)
-            del self._under_way[pod.uid]  # whoever comes from here on was not in time for this one
-            if self.is_refused:
-                return
-            earlier = self._sent.get(pod.uid, tuple(read_times(pod.nudged_at)))
-            times = (*earlier, self._now())[-MOST:]
-            self._sent[pod.uid] = times
-            value = ",".join(_text(t) for t in times)
+        finally:
+            # Whoever comes from here on was not in time for this one. Not later: by then the entry may be another's.
+            del self._under_way[pod.uid]
+        if self.is_refused:
+            return
+        earlier = self._sent.get(pod.uid, tuple(read_times(pod.nudged_at)))
+        times = (*earlier, self._now())[-MOST:]
+        self._sent[pod.uid] = times
+        value = ",".join(_text(t) for t in times)
+        try:
             answer = await self._writer.patch_pod_status(pod, {"metadata": {"annotations": {NUDGED_AT: value}}})
-            if answer.nudged_at != value:
-                self._refuse("the API server's answer to patching pods/status lacks the annotation")
         except ForbiddenError as error:
             self._refuse(f"{error}; add the right: {REQUIRED_RIGHT}")
         except NotFoundError:
             pass  # the pod has gone, and its mount with it
         except ApiError as error:
             log.warning("nudge.failed", pod=pod.key, error=str(error))
-        finally:
-            self._under_way.pop(pod.uid, None)
+        else:
+            if answer.nudged_at != value:
+                self._refuse("the API server's answer to patching pods/status lacks the annotation")
 
     def _refuse(self, reason: str) -> None:
         if not self.is_refused:
