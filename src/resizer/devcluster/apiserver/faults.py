@@ -176,7 +176,9 @@ class Faults:
 
 
 def shift_lease_times(data: bytes, by_s: float) -> bytes:
-    """Shift the times in a lease that is being written, as if its holder's clock had jumped."""
+    """Shift the times in a lease that is being written, as if its holder's clock had jumped; a read has no body."""
+    if not data:
+        return data
     doc = msgspec.json.decode(data)
     spec = doc.get("spec") if isinstance(doc, dict) else None
     for name in ("acquireTime", "renewTime"):
