@@ -55,7 +55,7 @@ async def test_ready_when_the_file_is_there_and_clean_at_the_end(tmp_path: Path,
         assert b"API server at https://127.0.0.1:" in out
         with pytest.raises(UnreachableError):
             await client.list(NAMESPACES)
-    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - a test's own folder
 
 
 async def test_file_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ async def test_cluster_moves_with_a_driver(tmp_path: Path) -> None:
         async with asyncio.timeout(30):
             await process.communicate()
         assert process.returncode == 0
-    assert str(tmp_path) not in Path("/proc/mounts").read_text()  # noqa: ASYNC240
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()  # noqa: ASYNC240 - a test's own folder
 
 
 async def test_socket_that_is_not_there(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ async def test_namespace_goes_when_it_is_empty(client: Client, claim: Build) -> 
     await client.create(CONFIG_MAPS, {"metadata": {"name": "c", "namespace": "t"}})
     await client.create(CLAIMS, claim(namespace="t"))
     await client.delete(NAMESPACES, "t")
+    with pytest.raises(ForbiddenError, match="this namespace may not be deleted"):
+        await client.delete(NAMESPACES, "default")
     assert (await client.get(NAMESPACES, "t"))["status"]["phase"] == "Terminating"
     with pytest.raises(NotFoundError):
         await client.get(CONFIG_MAPS, "c", namespace="t")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resizer.devcluster.apiserver.engine import Engine
     from resizer.devcluster.apiserver.target import Target
 
+_KEPT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NO_EXPANSION = (
     "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"
@@ -44,6 +45,11 @@ class Admission:
         if b'"deletionTimestamp"' in home.raw and "deletionTimestamp" in home.document()["metadata"]:
             text = f"unable to create new content in namespace {namespace} because it is being terminated"
             raise failure.forbidden(resource, name, text)
+
+    def check_delete(self, resource: Resource, name: str) -> None:
+        """Refuse to delete the namespaces that a cluster cannot do without."""
+        if resource.plural == "namespaces" and name in _KEPT_NAMESPACES:
+            raise failure.forbidden(resource, name, "this namespace may not be deleted")
 
     def mutate(self, resource: Resource, doc: Document) -> None:
         """Fill in the default storage class of a new claim that names none."""

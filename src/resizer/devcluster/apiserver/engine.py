@@ -107,6 +107,7 @@ class Engine:
         doc = old.document()
         meta = doc["metadata"]
         _check_preconditions(target, old, options)
+        self._admission.check_delete(target.resource, target.name)
         grace_s = _grace(target.resource, doc, options.grace_s)
         held = bool(meta.get("finalizers")) or self._admission.holds(target.resource, target.key) or grace_s > 0
         marked = "deletionTimestamp" in meta

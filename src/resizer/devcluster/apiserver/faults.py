@@ -22,7 +22,7 @@ import datetime as dt
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -36,10 +36,10 @@ WatchKind = Literal["silent", "gone", "end"]
 DeliveryKind = Literal["duplicate", "reorder"]
 FaultKind = BeforeKind | AfterKind | WatchKind | DeliveryKind
 
-BEFORE = frozenset(BeforeKind.__args__)  # type: ignore[attr-defined]
-AFTER = frozenset(AfterKind.__args__)  # type: ignore[attr-defined]
-ON_WATCH = frozenset(WatchKind.__args__)  # type: ignore[attr-defined]
-ON_DELIVERY = frozenset(DeliveryKind.__args__)  # type: ignore[attr-defined]
+BEFORE = frozenset(get_args(BeforeKind))
+AFTER = frozenset(get_args(AfterKind))
+ON_WATCH = frozenset(get_args(WatchKind))
+ON_DELIVERY = frozenset(get_args(DeliveryKind))
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -38,6 +38,7 @@ from resizer.devcluster.apiserver.stream import Limits
 from resizer.devcluster.apiserver.target import Target, WriteOptions
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound to
 _MOST_BODY_BYTES = 3 * 1024 * 1024
 _EVENT_LIFETIME = dt.timedelta(hours=1)
 _SWEEP_EVERY_S = 60.0
@@ -114,14 +115,14 @@ class ApiServer:
         context = None
         if tls:
             hosts = list(dict.fromkeys([host, "127.0.0.1", "::1", "localhost"]))
-            self._authority = Authority([name for name in hosts if name not in {"0.0.0.0", "::", ""}], now=_now())  # noqa: S104
+            self._authority = Authority([name for name in hosts if name not in _EVERYWHERE], now=_now())
             self.ca_pem = self._authority.ca_pem
             context = self._authority.server_context()
         await web.TCPSite(runner, host, port, ssl_context=context).start()
         bound = runner.addresses[0]
         self._reopen = lambda: web.TCPSite(runner, host, bound[1], ssl_context=context)
         self._runner = runner
-        shown = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host  # noqa: S104
+        shown = "127.0.0.1" if host in _EVERYWHERE else host
         shown = f"[{shown}]" if ":" in shown else shown
         self.url = f"{'https' if tls else 'http'}://{shown}:{bound[1]}"
         self._edge.discovery = Discovery(self.catalogue, address=f"{shown}:{bound[1]}")
@@ -222,14 +223,6 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _request(*parts: object) -> web.BaseRequest:
-    message, payload, protocol, writer, task = parts
-    return web.BaseRequest(
-        message,  # type: ignore[arg-type]
-        payload,  # type: ignore[arg-type]
-        protocol,  # type: ignore[arg-type]
-        writer,  # type: ignore[arg-type]
-        task,  # type: ignore[arg-type]
-        asyncio.get_running_loop(),
-        client_max_size=_MOST_BODY_BYTES,
-    )
+def _request(*parts: Any) -> web.BaseRequest:
+    """Make a request object as aiohttp's own factory does, with a real server's bound on bodies."""
+    return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=_MOST_BODY_BYTES)
