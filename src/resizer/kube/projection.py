@@ -11,18 +11,30 @@ import sys
 from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct, field
+from msgspec import Raw
 
+from resizer.kube.wire import (
+    IN_TREE,
+    NO_ANNOTATIONS,
+    NO_SIZE,
+    WireAttachment,
+    WireClaim,
+    WireClaimRef,
+    WireCondition,
+    WireCsiSource,
+    WireMeta,
+    WirePod,
+    WirePodSpec,
+    WireSecretRef,
+    WireSize,
+    WireVolume,
+    WireVolumeSpec,
+)
 from resizer.model.objects import (
     AZURE_RESOURCE_GROUP,
-    NODE_EXPANSION_NOT_REQUIRED,
     NODE_LABEL_PREFIX,
-    NUDGED_AT,
     OPENSTORAGE_SECRET_NAME,
     OPENSTORAGE_SECRET_NAMESPACE,
-    PRE_RESIZE_CAPACITY,
-    RETRY,
-    STORAGE_RESIZER,
     ZONE,
     ZONE_BETA,
     Attachment,
@@ -34,7 +46,6 @@ from resizer.model.objects import (
 )
 from resizer.model.quantity import MalformedQuantityError, parse_bytes
 
-_NONE: Final = Raw(b"null")
 _intern = sys.intern
 _Wire = TypeVar("_Wire")
 
@@ -43,180 +54,10 @@ class MalformedObjectError(ValueError):
     """An object that cannot be read; the text says why."""
 
 
-class _Size(Struct, gc=False):
-    storage: str = ""
-
-
-class _Annotations(Struct, gc=False):
-    storage_resizer: str = field(default="", name=STORAGE_RESIZER)
-    not_required: str | None = field(default=None, name=NODE_EXPANSION_NOT_REQUIRED)
-    retry: str = field(default="", name=RETRY)
-    pre_resize_capacity: str = field(default="", name=PRE_RESIZE_CAPACITY)
-    nudged_at: str = field(default="", name=NUDGED_AT)
-    azure_resource_group: str = field(default="", name=AZURE_RESOURCE_GROUP)
-    openstorage_secret_name: str = field(default="", name=OPENSTORAGE_SECRET_NAME)
-    openstorage_secret_namespace: str = field(default="", name=OPENSTORAGE_SECRET_NAMESPACE)
-
-
-_NO_ANNOTATIONS: Final = _Annotations()
-_NO_SIZE: Final = _Size()
-
-
-class _Meta(Struct, gc=False, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    deletion_timestamp: str | None = None
-    annotations: _Annotations | None = None
-    labels: dict[str, str] | None = None
-
-
-class _ClaimResources(Struct, gc=False):
-    requests: _Size | None = None
-
-
-class _ClaimSpec(Struct, gc=False, rename="camel"):
-    volume_name: str = ""
-    storage_class_name: str | None = None
-    volume_attributes_class_name: str | None = None
-    resources: _ClaimResources | None = None
-
-
-class _Condition(Struct, gc=False, rename="camel"):
-    type: str
-    status: str = ""
-    reason: str = ""
-    message: str = ""
-    last_transition_time: str | None = None
-    last_probe_time: str | None = None
-
-
-class _ClaimStatus(Struct, gc=False, rename="camel"):
-    phase: str = ""
-    capacity: _Size | None = None
-    allocated_resources: _Size | None = None
-    allocated_resource_statuses: _Size | None = None
-    conditions: list[_Condition] | None = None
-    current_volume_attributes_class_name: str | None = None
-
-
-class _Claim(Struct, gc=False):
-    metadata: _Meta
-    spec: _ClaimSpec = field(default_factory=_ClaimSpec)
-    status: _ClaimStatus = field(default_factory=_ClaimStatus)
-
-
-class _SecretRef(Struct, gc=False):
-    name: str = ""
-    namespace: str = ""
-
-
-class _CsiSource(Struct, gc=False, rename="camel"):
-    driver: str = ""
-    volume_handle: str = ""
-    fs_type: str = ""
-    controller_expand_secret_ref: _SecretRef | None = None
-    node_expand_secret_ref: _SecretRef | None = None
-
-
-class _ClaimRef(Struct, gc=False):
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
-class _VolumeSpec(Struct, gc=False, rename="camel"):
-    capacity: _Size | None = None
-    claim_ref: _ClaimRef | None = None
-    access_modes: list[str] | None = None
-    mount_options: list[str] | None = None
-    volume_mode: str | None = None
-    storage_class_name: str = ""
-    csi: _CsiSource | None = None
-    gce_persistent_disk: Raw = _NONE
-    aws_elastic_block_store: Raw = _NONE
-    azure_disk: Raw = _NONE
-    azure_file: Raw = _NONE
-    cinder: Raw = _NONE
-    vsphere_volume: Raw = _NONE
-    portworx_volume: Raw = _NONE
-    rbd: Raw = _NONE
-    glusterfs: Raw = _NONE
-
-
-_IN_TREE: Final = tuple(
-    (info.name, info.encode_name) for info in msgspec.structs.fields(_VolumeSpec) if info.default is _NONE
-)
-
-
-class _Volume(Struct, gc=False):
-    metadata: _Meta
-    spec: _VolumeSpec = field(default_factory=_VolumeSpec)
-
-
-class _ClaimSource(Struct, gc=False, rename="camel"):
-    claim_name: str = ""
-    read_only: bool = False
-
-
-class _PodVolume(Struct, gc=False, rename="camel"):
-    name: str
-    persistent_volume_claim: _ClaimSource | None = None
-    ephemeral: Raw = _NONE
-
-
-class _Mount(Struct, gc=False, rename="camel"):
-    name: str
-    read_only: bool = False
-
-
-class _Container(Struct, gc=False, rename="camel"):
-    volume_mounts: list[_Mount] | None = None
-    volume_devices: list[_Mount] | None = None
-
-
-class _PodSpec(Struct, gc=False, rename="camel"):
-    node_name: str = ""
-    volumes: list[_PodVolume] | None = None
-    containers: list[_Container] | None = None
-    init_containers: list[_Container] | None = None
-    ephemeral_containers: list[_Container] | None = None
-
-
-class _PodStatus(Struct, gc=False):
-    phase: str = ""
-
-
-class _Pod(Struct, gc=False):
-    metadata: _Meta
-    spec: _PodSpec = field(default_factory=_PodSpec)
-    status: _PodStatus = field(default_factory=_PodStatus)
-
-
-class _AttachmentSource(Struct, gc=False, rename="camel"):
-    persistent_volume_name: str | None = None
-
-
-class _AttachmentSpec(Struct, gc=False, rename="camel"):
-    node_name: str = ""
-    source: _AttachmentSource = field(default_factory=_AttachmentSource)
-
-
-class _AttachmentStatus(Struct, gc=False):
-    attached: bool = False
-
-
-class _Attachment(Struct, gc=False):
-    metadata: _Meta
-    spec: _AttachmentSpec = field(default_factory=_AttachmentSpec)
-    status: _AttachmentStatus = field(default_factory=_AttachmentStatus)
-
-
-_claim_decoder: Final = msgspec.json.Decoder(_Claim)
-_volume_decoder: Final = msgspec.json.Decoder(_Volume)
-_pod_decoder: Final = msgspec.json.Decoder(_Pod)
-_attachment_decoder: Final = msgspec.json.Decoder(_Attachment)
+_claim_decoder: Final = msgspec.json.Decoder(WireClaim)
+_volume_decoder: Final = msgspec.json.Decoder(WireVolume)
+_pod_decoder: Final = msgspec.json.Decoder(WirePod)
+_attachment_decoder: Final = msgspec.json.Decoder(WireAttachment)
 
 
 def decode_claim(data: bytes | Raw) -> Claim:
@@ -224,7 +65,7 @@ def decode_claim(data: bytes | Raw) -> Claim:
     wire = _decode(_claim_decoder, data)
     meta, spec, status = wire.metadata, wire.spec, wire.status
     _check_identity(meta, namespaced=True)
-    notes = meta.annotations or _NO_ANNOTATIONS
+    notes = meta.annotations or NO_ANNOTATIONS
     resources = spec.resources
     return Claim(
         namespace=_intern(meta.namespace),
@@ -237,7 +78,7 @@ def decode_claim(data: bytes | Raw) -> Claim:
         requested=_size(resources.requests if resources else None, "spec.resources.requests.storage"),
         capacity=_size(status.capacity, "status.capacity.storage"),
         allocated=_size(status.allocated_resources, "status.allocatedResources.storage"),
-        state=_intern((status.allocated_resource_statuses or _NO_SIZE).storage),
+        state=_intern((status.allocated_resource_statuses or NO_SIZE).storage),
         conditions=tuple(_condition(c) for c in status.conditions) if status.conditions else (),
         storage_resizer=_intern(notes.storage_resizer),
         node_expansion_not_required=notes.not_required is not None,
@@ -254,8 +95,11 @@ def decode_volume(data: bytes | Raw) -> Volume:
     wire = _decode(_volume_decoder, data)
     meta, spec = wire.metadata, wire.spec
     _check_identity(meta, namespaced=False)
-    csi, ref = spec.csi or _CsiSource(), spec.claim_ref or _ClaimRef()
-    expand, node_expand = csi.controller_expand_secret_ref or _SecretRef(), csi.node_expand_secret_ref or _SecretRef()
+    csi, ref = spec.csi or WireCsiSource(), spec.claim_ref or WireClaimRef()
+    expand, node_expand = (
+        csi.controller_expand_secret_ref or WireSecretRef(),
+        csi.node_expand_secret_ref or WireSecretRef(),
+    )
     in_tree_source, in_tree_json = ("", b"") if spec.csi is not None else _in_tree(spec)
     return Volume(
         name=meta.name,
@@ -275,7 +119,7 @@ def decode_volume(data: bytes | Raw) -> Volume:
         expand_secret_name=_intern(expand.name),
         node_expand_secret_namespace=_intern(node_expand.namespace),
         node_expand_secret_name=_intern(node_expand.name),
-        pre_resize_capacity=_intern((meta.annotations or _NO_ANNOTATIONS).pre_resize_capacity),
+        pre_resize_capacity=_intern((meta.annotations or NO_ANNOTATIONS).pre_resize_capacity),
         storage_class=_intern(spec.storage_class_name),
         in_tree_source=in_tree_source,
         in_tree_json=in_tree_json,
@@ -296,7 +140,7 @@ def decode_pod(data: bytes | Raw) -> Pod:
         phase=_intern(wire.status.phase),
         node=_intern(wire.spec.node_name),
         mounts=_pod_mounts(meta.name, wire.spec),
-        nudged_at=(meta.annotations or _NO_ANNOTATIONS).nudged_at,
+        nudged_at=(meta.annotations or NO_ANNOTATIONS).nudged_at,
         deleting=meta.deletion_timestamp is not None,
     )
 
@@ -321,7 +165,7 @@ def _decode(decoder: "msgspec.json.Decoder[_Wire]", data: bytes | Raw) -> "_Wire
         raise MalformedObjectError(str(error)[:200]) from error
 
 
-def _check_identity(meta: _Meta, *, namespaced: bool, needs_uid: bool = True) -> None:
+def _check_identity(meta: WireMeta, *, namespaced: bool, needs_uid: bool = True) -> None:
     for value, path in ((meta.name, "name"), (meta.namespace or not namespaced, "namespace")):
         if not value:
             raise MalformedObjectError(f"it has no metadata.{path}")
@@ -331,7 +175,7 @@ def _check_identity(meta: _Meta, *, namespaced: bool, needs_uid: bool = True) ->
         raise MalformedObjectError(f"its metadata.resourceVersion {meta.resource_version[:40]!r} is not a number")
 
 
-def _size(size: _Size | None, path: str) -> str:
+def _size(size: WireSize | None, path: str) -> str:
     if size is None or not size.storage:
         return ""
     try:
@@ -341,7 +185,7 @@ def _size(size: _Size | None, path: str) -> str:
     return _intern(size.storage)
 
 
-def _condition(wire: _Condition) -> Condition:
+def _condition(wire: WireCondition) -> Condition:
     return Condition(
         type=_intern(wire.type),
         status=_intern(wire.status),
@@ -362,17 +206,17 @@ def _texts(values: list[str] | None) -> tuple[str, ...]:
     return tuple(_intern(value) for value in values) if values else ()
 
 
-def _in_tree(spec: _VolumeSpec) -> tuple[str, bytes]:
-    for attribute, name in _IN_TREE:
+def _in_tree(spec: WireVolumeSpec) -> tuple[str, bytes]:
+    for attribute, name in IN_TREE:
         raw = bytes(getattr(spec, attribute))
         if raw != b"null":
             return name, raw
     return "", b""
 
 
-def _in_tree_notes(meta: _Meta) -> tuple[tuple[str, str], ...]:
+def _in_tree_notes(meta: WireMeta) -> tuple[tuple[str, str], ...]:
     """Return the labels and annotations that the translation of an in-tree volume depends on."""
-    labels, notes = meta.labels or {}, meta.annotations or _NO_ANNOTATIONS
+    labels, notes = meta.labels or {}, meta.annotations or NO_ANNOTATIONS
     found = (
         (ZONE, labels.get(ZONE, "")),
         (ZONE_BETA, labels.get(ZONE_BETA, "")),
@@ -383,7 +227,7 @@ def _in_tree_notes(meta: _Meta) -> tuple[tuple[str, str], ...]:
     return tuple((key, _intern(value)) for key, value in found if value)
 
 
-def _pod_mounts(pod_name: str, spec: _PodSpec) -> tuple[PodMount, ...]:
+def _pod_mounts(pod_name: str, spec: WirePodSpec) -> tuple[PodMount, ...]:
     if not spec.volumes:
         return ()
     writers, readers = _volume_users(spec)
@@ -399,7 +243,7 @@ def _pod_mounts(pod_name: str, spec: _PodSpec) -> tuple[PodMount, ...]:
     return tuple(mounts)
 
 
-def _volume_users(spec: _PodSpec) -> tuple[set[str], set[str]]:
+def _volume_users(spec: WirePodSpec) -> tuple[set[str], set[str]]:
     """Return the names of volumes that some container may write to, and of those that some container reads."""
     writers: set[str] = set()
     readers: set[str] = set()

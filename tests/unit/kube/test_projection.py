@@ -168,6 +168,15 @@ def test_an_in_tree_source_is_kept_as_it_was_written(source):
     assert (volume.in_tree_source, json.loads(volume.in_tree_json), volume.driver) == (source, {"x": 1}, "")
 
 
+def test_what_translation_needs_besides_the_source_is_kept_for_in_tree_volumes_only():
+    """Zone labels and the annotations of two providers go with an in-tree source; a CSI volume keeps none."""
+    zone = "topology.kubernetes.io/zone"
+    for source, kept in (({"gcePersistentDisk": {"pdName": "d"}}, ((zone, "z1"),)), ({"csi": {"driver": "d"}}, ())):
+        document = volume_json(**source)
+        document["metadata"]["labels"] = {zone: "z1", "app": "db"}
+        assert decode_volume(encode(document)).in_tree_notes == kept
+
+
 def pod_json(volumes, containers, **spec):
     meta = {**META, "name": "db-0", "annotations": {"csi-resizer.dev/nudged-at": "t"}}
     return {
