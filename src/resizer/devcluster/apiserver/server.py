@@ -223,6 +223,7 @@ def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def _request(*parts: Any) -> web.BaseRequest:
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     """Make a request object as aiohttp's own factory does, with a real server's bound on bodies."""
-    return web.BaseRequest(*parts, asyncio.get_running_loop(), client_max_size=_MOST_BODY_BYTES)
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_MOST_BODY_BYTES)
