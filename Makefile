@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check bench format lint types imports lock protos clean
+.PHONY: help setup demo test soak check parity bench format lint types imports lock protos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ imports: $(SETUP) ## The import rules of docs/architecture.md
 format: $(SETUP) ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+parity: $(SETUP) ## Hold every decision against what the peer was recorded to do
+	@$(BIN)/python -m tests.parity $(ARGS)
 
 bench: $(SETUP) ## Measure; prints a table and writes JSON
 	@$(BIN)/python -m bench $(ARGS)
