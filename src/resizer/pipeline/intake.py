@@ -1,8 +1,8 @@
 """From the cache's changes to the queues: which driver's queue, if any, a claim goes to, and when.
 
-In: every change of a claim or a volume, what a pod or a VolumeAttachment that is watched no longer holds, and a
-resync tick. Out: keys in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the core
-from what the claim wishes; the intake only makes sure that somebody looks.
+In: every change of a claim or a volume, the end of a pod or a VolumeAttachment that is watched, and a resync tick.
+Out: keys in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the
+core; the intake only makes sure that somebody looks.
 """
 
 from collections.abc import Callable
