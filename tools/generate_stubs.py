@@ -40,7 +40,7 @@ def generate(out_dir: Path) -> None:
     )
     if exit_code:
         raise SystemExit(exit_code)
-    for path in (out_dir / PACKAGE).iterdir():
+    for path in (out_dir / PACKAGE).glob("*_pb2*"):
         # The generators leave blanks at line ends, which git and editors mark.
         text = re.sub(r"[ \t]+$", "", path.read_text(), flags=re.MULTILINE)
         path.write_text(text)
