@@ -166,17 +166,18 @@ async def _start_pipeline(*, kubeconfig: Path, drivers: Sequence[str], http_port
             "kubeconfig": str(kubeconfig),
             "csi_address": [address.removeprefix("unix://") for address in drivers],
             "http_endpoint": f"127.0.0.1:{http_port}",
-            "shutdown_grace": "5s",
+            "shutdown_grace": "2s",
         }
     )
     stop = asyncio.Event()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(run_pipeline(settings, stop=stop))
             try:
                 yield None
-            except Exception as error:  # noqa: BLE001 -- raised again below, outside the group that would wrap it
+            except BaseException as error:  # noqa: BLE001 -- raised again below
+                # Let out of the group it would cut the pipeline off, Ctrl-C too: it ends in its own order instead.
                 failure = error
             finally:
                 stop.set()

@@ -111,7 +111,7 @@ class VolumeGrowth:
             raise
         volume.failures, volume.size_bytes = 0, size_bytes
         if not is_finished:
-            await self._write_success(claim, size_bytes)
+            await self._write_success(claim, volume=volume.name, size_bytes=size_bytes)
 
     async def _call(self, volume: NodeVolume, *, path: Path, size_bytes: int) -> None:
         request = pb.NodeExpandVolumeRequest(
@@ -141,13 +141,13 @@ class VolumeGrowth:
             return None
         return claim if claim["metadata"]["uid"] == volume.spec["claimRef"]["uid"] else None
 
-    async def _write_success(self, claim: Document, size_bytes: int) -> None:
+    async def _write_success(self, claim: Document, *, volume: str, size_bytes: int) -> None:
         claim = await self._write(
             claim,
             {"capacity": {"storage": format_bytes(size_bytes)}, "allocatedResourceStatuses": None},
             without=RESIZE_CONDITIONS,
         )
-        message = "MountVolume.NodeExpandVolume succeeded for volume"
+        message = f'MountVolume.NodeExpandVolume succeeded for volume "{volume}"'
         await tell(
             self._client, claim, type_="Normal", reason="FileSystemResizeSuccessful", message=message, source="kubelet"
         )

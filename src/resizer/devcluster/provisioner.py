@@ -157,7 +157,13 @@ class Provisioner:
         volume = await self._client.get(VOLUMES, name)
         await self._client.patch(VOLUMES, name, {"status": {"phase": "Bound"}}, subresource="status")
         bound = {
-            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+            "metadata": {
+                "annotations": {
+                    "pv.kubernetes.io/bind-completed": "yes",
+                    "pv.kubernetes.io/bound-by-controller": "yes",
+                    "volume.kubernetes.io/storage-provisioner": self._plugin.name,
+                }
+            },
             "spec": {"volumeName": name},
         }
         await self._client.patch(CLAIMS, claim_name, bound, namespace=namespace)
