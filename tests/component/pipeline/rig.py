@@ -39,6 +39,7 @@ class Rig:
         self.http = f"127.0.0.1:{_free_port()}"
         self.changed = asyncio.Event()
         self.last_change_s = 0.0
+        self._serving: dict[ScriptedDriver, contextlib.AbstractAsyncContextManager[Path]] = {}
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         for plural in ("persistentvolumeclaims", "persistentvolumes", "events"):
@@ -50,6 +51,24 @@ class Rig:
 
     def socket(self, driver: ScriptedDriver) -> Path:
         return self.folder / f"{self.drivers.index(driver)}.sock"
+
+    async def serve(self, driver: ScriptedDriver) -> None:
+        """Have the driver answer on its socket."""
+        self._serving[driver] = driver.serve(f"unix://{self.socket(driver)}")
+        await self._serving[driver].__aenter__()
+
+    async def withdraw(self, driver: ScriptedDriver) -> None:
+        """Have nobody answer on the driver's socket, if it is served."""
+        serving = self._serving.pop(driver, None)
+        if serving is not None:
+            await serving.__aexit__(None, None, None)
+
+    @contextlib.asynccontextmanager
+    async def away(self, driver: ScriptedDriver) -> AsyncIterator[None]:
+        """Nobody answers on the driver's socket for the block."""
+        await self.withdraw(driver)
+        yield
+        await self.serve(driver)
 
     def start(self, **settings: Any) -> None:
         """Run the pipeline from now on."""
@@ -278,7 +297,8 @@ async def running_rig(folder: Path, *plans: Plan) -> AsyncIterator[Rig]:
         rig = Rig(server, folder, drivers)
         rig.logs = stack.enter_context(structlog.testing.capture_logs())
         for driver in drivers:
-            await stack.enter_async_context(driver.serve(f"unix://{rig.socket(driver)}"))
+            await rig.serve(driver)
+            stack.push_async_callback(rig.withdraw, driver)
         stack.push_async_callback(rig.stop)
         fast = {"metadata": {"name": "fast"}, "provisioner": "x", "allowVolumeExpansion": True}
         rig.create("storageclasses", fast, group="storage.k8s.io")
