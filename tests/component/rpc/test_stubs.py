@@ -19,7 +19,7 @@ def test_committed_stubs_are_current(tmp_path: Path) -> None:
     assert made
     committed = ROOT / "src/resizer/rpc/pb"
     assert {name: (committed / name).read_bytes() for name in made} == made
-    assert {path.name for path in committed.glob("csi_*")} == set(made)
+    assert {path.name for path in committed.glob("*_pb2*")} == set(made)
 
 
 def test_generator_can_be_imported_without_running() -> None:
