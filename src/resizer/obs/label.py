@@ -14,6 +14,8 @@ OTHER: Final = "other"
 NO_CLASS: Final = "none"
 """The class of what has not failed: an empty label value would be the same as no label."""
 
+NODE_ERROR: Final = "node-error"
+
 PHASES: Final = ("controller-resize", "node-resize")
 DURATION_PHASES: Final = (*PHASES, "total")
 STAGES: Final = ("controller-resize", "node-resize", "status-patch")
@@ -39,7 +41,7 @@ _ALIASES: Final = {
     **_API_CLASSES,
 }
 CLASSES: Final[frozenset[str]] = frozenset(
-    {*get_args(FailureClass), *_API_CLASSES.values(), NO_CLASS, OTHER, "lease-not-held", "node-error", "timeout", "bug"}
+    {*get_args(FailureClass), *_API_CLASSES.values(), NO_CLASS, OTHER, "lease-not-held", NODE_ERROR, "timeout", "bug"}
 )
 
 

@@ -4,6 +4,13 @@ What is pending is kept as one small entry a claim, as many as the pipeline itse
 series when somebody scrapes: so ages are right at that moment, a claim that is settled leaves no series behind,
 and a flood of claims costs a bounded answer. Series that name a claim are written for the longest pending ones
 only; how many are left out is a series of its own. A follower (`set_active(..., active=False)`) writes none.
+
+A resize is counted as overdue once a phase, with the class it has at that moment: what docs/slo.md counts as bad.
+Time alone makes it so, therefore it is noticed by each scrape, and when the claim moves on. One that was overdue when
+this process first saw it has been counted by the process before.
+
+A claim that its node has refused stands in the controller's phase while the controller verifies the size; people
+look for the cause at the node, so it is shown there, with the class node-error.
 """
 
 import heapq
@@ -12,12 +19,23 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from resizer.model.objects import Claim
-from resizer.obs.label import DURATION_PHASES, NO_CLASS, OTHER, PHASES, RESIZE_OUTCOMES, class_label, one_of
+from resizer.model.objects import NODE_RESIZE_INFEASIBLE, Claim
+from resizer.obs.label import (
+    CLASSES,
+    DURATION_PHASES,
+    NO_CLASS,
+    NODE_ERROR,
+    OTHER,
+    PHASES,
+    RESIZE_OUTCOMES,
+    class_label,
+    one_of,
+)
 from resizer.pipeline.ports import Clock
 
 BUCKETS: Final = (
@@ -25,6 +43,8 @@ BUCKETS: Final = (
     *(120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0),
 )
 CLAIM_SERIES: Final = 1000
+OVERDUE_S: Final = 120.0
+"""The objective of docs/slo.md, one of the buckets above: a phase that takes longer is overdue."""
 
 
 class _Pending(Struct, frozen=True):
@@ -34,6 +54,9 @@ class _Pending(Struct, frozen=True):
     phase: str
     class_: str
     since: float
+    sizes: tuple[tuple[str, int], ...]
+    is_counted: bool
+    """Whether this phase has been counted as overdue."""
 
 
 class ResizeMetrics(Collector):
@@ -57,6 +80,12 @@ class ResizeMetrics(Collector):
         self._grown = Counter(
             "resizer_bytes_grown_total", "Bytes by which volumes have grown", ["driver"], registry=registry
         )
+        self._overdue = Counter(
+            "resizer_resizes_overdue_total",
+            "Resizes that stayed in a phase for more than 120 seconds, by class of failure at that moment",
+            ["driver", "phase", "class"],
+            registry=None,  # written by `collect`, after what has become overdue by then has been counted
+        )
         registry.register(self)
 
     def add_driver(self, driver: str) -> None:
@@ -67,6 +96,10 @@ class ResizeMetrics(Collector):
         self._resizes.labels(driver, "failure", OTHER)
         for phase in DURATION_PHASES:
             self._duration.labels(driver, phase)
+        for class_ in CLASSES:
+            self._overdue.labels(driver, "controller-resize", class_)
+        for class_ in (NO_CLASS, NODE_ERROR):
+            self._overdue.labels(driver, "node-resize", class_)
 
     def set_active(self, driver: str, *, active: bool) -> None:
         """Say whether this process works for the driver; if not, what it knew as pending is forgotten."""
@@ -79,14 +112,36 @@ class ResizeMetrics(Collector):
 
     def resize_phase(self, claim: Claim, *, driver: str, phase: str, class_: str, since: float) -> None:
         """The claim is pending in this phase since `since` (Unix seconds)."""
+        if claim.state == NODE_RESIZE_INFEASIBLE:
+            phase, class_ = "node-resize", NODE_ERROR
+        phase = one_of(phase, PHASES)
+        known = self._count_if_overdue(claim.uid)
+        was_overdue = self._now() - since > OVERDUE_S
+        is_counted = was_overdue if known is None else known.is_counted and known.phase == phase
         self._pending[claim.uid] = _Pending(
-            claim.namespace, claim.name, driver, one_of(phase, PHASES), class_label(class_), since
+            namespace=claim.namespace,
+            name=claim.name,
+            driver=driver,
+            phase=phase,
+            class_=class_label(class_),
+            since=since,
+            sizes=_sizes(claim),
+            is_counted=is_counted,
         )
 
     def resize_settled(self, claim: Claim, *, driver: str) -> None:
         """The claim is pending no longer, or gone."""
         del driver
+        self._count_if_overdue(claim.uid)
         self._pending.pop(claim.uid, None)
+
+    def _count_if_overdue(self, uid: str) -> _Pending | None:
+        """Count this claim's phase as overdue if it has become so, and return what is known of the claim."""
+        entry = self._pending.get(uid)
+        if entry is not None and not entry.is_counted and self._now() - entry.since > OVERDUE_S:
+            self._overdue.labels(entry.driver, entry.phase, entry.class_).inc()
+            entry = self._pending[uid] = replace(entry, is_counted=True)
+        return entry
 
     def resize_finished(
         self, *, driver: str, outcome: str, class_: str, duration_s: Mapping[str, float], grown_bytes: int
@@ -107,6 +162,8 @@ class ResizeMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Write what is pending at this moment."""
         now = self._now()
+        for uid in self._pending:
+            self._count_if_overdue(uid)
         tally: Tally[tuple[str, str]] = Tally()
         oldest: dict[tuple[str, str], float] = {}
         for entry in self._pending.values():
@@ -129,6 +186,7 @@ class ResizeMetrics(Collector):
         )
         for driver, at in sorted(self._next_retry.items()):
             retry.add_metric([driver], max(0.0, at - now))
+        yield from self._overdue.collect()
         yield pending
         yield age
         yield retry
@@ -140,16 +198,36 @@ class ResizeMetrics(Collector):
             "Since when this claim has been pending, Unix time; the longest pending claims only",
             labels=["namespace", "persistentvolumeclaim", "driver", "phase", "class"],
         )
+        sizes = GaugeMetricFamily(
+            "resizer_claim_size_bytes",
+            "Sizes of a pending claim: requested, allocated, capacity; the longest pending claims only",
+            labels=["namespace", "persistentvolumeclaim", "size"],
+        )
         entries = heapq.nsmallest(CLAIM_SERIES, self._pending.values(), key=lambda entry: entry.since)
         seen: set[tuple[str, ...]] = set()
+        named: set[tuple[str, str]] = set()
         for entry in entries:
             labels = (entry.namespace, entry.name, entry.driver, entry.phase, entry.class_)
             if labels not in seen:  # a claim deleted and made again under its name, before the old one is settled
                 seen.add(labels)
                 family.add_metric(labels, entry.since)
+            for size, size_bytes in entry.sizes if (entry.namespace, entry.name) not in named else ():
+                sizes.add_metric((entry.namespace, entry.name, size), size_bytes)
+            named.add((entry.namespace, entry.name))
         yield family
+        yield sizes
         yield GaugeMetricFamily(
             "resizer_claim_pending_series_omitted",
             "Pending claims without a series of their own because there are too many",
             value=len(self._pending) - len(entries),
         )
+
+
+def _sizes(claim: Claim) -> tuple[tuple[str, int], ...]:
+    """Sizes that the claim names, in bytes."""
+    sizes = {
+        "requested": claim.requested_bytes,
+        "allocated": claim.allocated_bytes,
+        "capacity": claim.capacity_bytes,
+    }
+    return tuple((size, size_bytes) for size, size_bytes in sizes.items() if size_bytes)

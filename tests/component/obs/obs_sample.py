@@ -15,7 +15,15 @@ DRIVER = "scripted.csi.example.com"
 
 
 def claim(number: int = 0) -> Claim:
-    return Claim(namespace="db", name=f"data-{number}", uid=f"uid-{number}", version="1")
+    return Claim(
+        namespace="db",
+        name=f"data-{number}",
+        uid=f"uid-{number}",
+        version="1",
+        requested="5Gi",
+        allocated="4Gi",
+        capacity="3Gi",
+    )
 
 
 def busy_metrics() -> Metrics:

@@ -1,6 +1,9 @@
+import asyncio
 import re
+import shutil
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.component.obs.obs_sample import busy_metrics, client, endpoint
@@ -49,5 +52,22 @@ async def test_names_follow_the_conventions():
         if family.type == "histogram":
             assert family.name.endswith("_seconds"), family.name
         assert not any("persistentvolumeclaim" in s.labels for s in family.samples) or (
-            family.name == "resizer_claim_pending_since_timestamp_seconds"
+            family.name in {"resizer_claim_pending_since_timestamp_seconds", "resizer_claim_size_bytes"}
         )
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)")
+async def test_promtool_finds_nothing():
+    """Prometheus's own linter of metrics is silent."""
+    async with client(endpoint(busy_metrics())) as session, session.get("/metrics") as response:
+        text = await response.read()
+    promtool = await asyncio.create_subprocess_exec(
+        "promtool",
+        "check",
+        "metrics",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await promtool.communicate(text)
+    assert (promtool.returncode, said.decode()) == (0, "")

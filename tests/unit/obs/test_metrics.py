@@ -1,11 +1,14 @@
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from resizer.model.driver import DriverFacts
 from resizer.model.errors import ConflictError, DriverError
+from resizer.model.objects import NODE_RESIZE_INFEASIBLE
 from resizer.obs.label import CLASSES, class_label
 from resizer.obs.metrics import Metrics
 from resizer.obs.metrics_queue import QueueMetrics
+from resizer.obs.metrics_resize import BUCKETS, OVERDUE_S
 from tests.component.obs.obs_sample import DRIVER, claim
 
 
@@ -59,6 +62,71 @@ def test_pending_claims_are_seen_and_forgotten(metrics, clock):
     metrics.resizes.resize_settled(claim(), driver=DRIVER)
     assert value(metrics, since, **named, **{"class": "none"}) is None
     assert value(metrics, "resizer_oldest_pending_seconds", driver=DRIVER, phase="node-resize") == 0
+
+
+def overdue(metrics: Metrics, phase: str, class_: str) -> float | None:
+    return value(metrics, "resizer_resizes_overdue_total", driver=DRIVER, phase=phase, **{"class": class_})
+
+
+def test_a_resize_is_overdue_once_a_phase(metrics, clock):
+    """What stays in a phase for more than 120 s is counted once, with its class then, scraped or not."""
+    resizes, asked = metrics.resizes, clock.now
+    resizes.resize_phase(claim(), driver=DRIVER, phase="controller-resize", class_="transient", since=asked)
+    clock.now = asked + OVERDUE_S
+    assert overdue(metrics, "controller-resize", "transient") == 0
+    clock.now += 1
+    assert [overdue(metrics, "controller-resize", "transient") for _ in range(2)] == [1, 1]
+    resizes.resize_phase(claim(), driver=DRIVER, phase="controller-resize", class_="quota", since=asked)
+    assert overdue(metrics, "controller-resize", "quota") == 0
+    resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="", since=clock.now)
+    clock.now += OVERDUE_S + 1
+    resizes.resize_settled(claim(), driver=DRIVER)
+    assert overdue(metrics, "node-resize", "none") == 1
+    assert overdue(metrics, "controller-resize", "transient") == 1
+
+
+def test_what_was_overdue_before_this_process_is_not_counted_again(metrics, clock):
+    """A new leader finds old claims: the one before it has counted them."""
+    metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="controller-resize", class_="", since=clock.now - 3600)
+    assert overdue(metrics, "controller-resize", "none") == 0
+
+
+def test_the_objective_is_a_bucket():
+    """How many were in time is read from the histogram: its buckets have to have that edge."""
+    assert OVERDUE_S in BUCKETS
+
+
+def test_a_refusal_of_the_node_is_shown_at_the_node(metrics):
+    """While the controller verifies a size that the node refused, the claim is pending at the node."""
+    refused = replace(claim(), state=NODE_RESIZE_INFEASIBLE)
+    metrics.resizes.resize_phase(refused, driver=DRIVER, phase="controller-resize", class_="", since=900.0)
+    since = "resizer_claim_pending_since_timestamp_seconds"
+    named = {"namespace": "db", "persistentvolumeclaim": "data-0", "driver": DRIVER, "phase": "node-resize"}
+    assert value(metrics, since, **named, **{"class": "node-error"}) == 900.0
+
+
+def test_sizes_of_pending_claims(metrics):
+    """A pending claim shows its sizes, one series each, and a claim made again under its name no second one."""
+    new = replace(claim(), uid="another", allocated="")
+    metrics.resizes.resize_phase(new, driver=DRIVER, phase="controller-resize", class_="", since=990.0)
+    named = {"namespace": "db", "persistentvolumeclaim": "data-0"}
+    assert value(metrics, "resizer_claim_size_bytes", **named, size="requested") == 5 << 30
+    assert value(metrics, "resizer_claim_size_bytes", **named, size="allocated") is None
+    metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="", since=900.0)
+    sizes = [
+        sample
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if family.name == "resizer_claim_size_bytes"
+    ]
+    assert [(s.labels["size"], s.value / (1 << 30)) for s in sizes] == [
+        ("requested", 5),
+        ("allocated", 4),
+        ("capacity", 3),
+    ]
+    for gone in (new, claim()):
+        metrics.resizes.resize_settled(gone, driver=DRIVER)
+    assert value(metrics, "resizer_claim_size_bytes", **named, size="requested") is None
 
 
 def test_followers_export_nothing_pending(metrics):
