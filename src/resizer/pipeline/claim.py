@@ -140,20 +140,17 @@ class ClaimLoop:
         users = await self._stages.node_resize.observe_users(claim) if is_blocked else None
         conflicts = 0
         for _ in range(MOST_STEPS):
-            snapshot = self._snapshot(claim, users)
-            step = advance(snapshot, record.memory, observation, self._policy)
-            record.memory = step.memory
-            for note in step.notes:
-                self._tell(claim, note)
             try:
-                match step.effect:
+                snapshot, effect = await self._decide(claim, record, observation, users)
+                match effect:
                     case Settle():
                         record.api_failures = 0
-                        return step.effect
+                        return effect
                     case ObserveUsers():
                         users = await self._stages.node_resize.observe_users(claim)
                     case _:
-                        observation = await self._perform(snapshot, step.effect)
+                        observation = await self._perform(snapshot, effect)
+                        record.is_current |= isinstance(effect, RecordClaim)
             except ConflictError:
                 conflicts += 1
                 await self._read_again(claim)
@@ -168,6 +165,26 @@ class ClaimLoop:
                 log.warning("claim.api_error", claim=claim.key, driver=self._driver().name, error=str(error))
                 return self._after_api_failure(record, observation, type(error).__name__)
         raise RuntimeError(f"claim {claim.key}: no end after {MOST_STEPS} steps, last {type(observation).__name__}")
+
+    async def _decide(
+        self, claim: Claim, record: Record, observation: Observation, users: Users | None
+    ) -> tuple[Snapshot, Effect]:
+        """Decide what comes next, and keep what was decided.
+
+        A target that stands already was recorded by another process, and our watch may lag behind what that one did
+        afterwards: before a driver is called for it, claim and volume are read afresh, once, and it is decided again.
+        """
+        snapshot = self._snapshot(claim, users)
+        step = advance(snapshot, record.memory, observation, self._policy)
+        if isinstance(step.effect, CallDriver) and not record.is_current:
+            await self._read_afresh(claim)
+            record.is_current = True
+            snapshot = self._snapshot(claim, users)
+            step = advance(snapshot, record.memory, observation, self._policy)
+        record.memory = step.memory
+        for note in step.notes:
+            self._tell(claim, note)
+        return snapshot, step.effect
 
     def _snapshot(self, claim: Claim, users: Users | None) -> Snapshot:
         """What stands now. A claim of the same name but another uid is another claim: ours is gone."""
@@ -209,11 +226,14 @@ class ClaimLoop:
     async def _read_again(self, claim: Claim) -> None:
         """Bring the cache up to date, so that the next decision is made on what really stands."""
         try:
-            found = await self._writer.read_claim(claim.key)
-            if found is not None and found.volume_name:
-                await self._writer.read_volume(found.volume_name)
+            await self._read_afresh(claim)
         except ApiError as error:
             log.info("claim.read_failed", claim=claim.key, error=str(error))
+
+    async def _read_afresh(self, claim: Claim) -> None:
+        found = await self._writer.read_claim(claim.key)
+        if found is not None and found.volume_name:
+            await self._writer.read_volume(found.volume_name)
 
     def _after_api_failure(self, record: Record, observation: Observation, class_: str) -> Settle:
         if isinstance(observation, Expanded | Failed):

@@ -19,6 +19,9 @@ class Record(Struct):
     resume: Observation | None = None
     """What came back from the driver while the API server could not be written to: taken up at the next look."""
     api_failures: int = 0
+    is_current: bool = False
+    """Whether this process has written or read the claim since it began to serve the driver. Until then the cache may
+    lag behind another process that served it before."""
     next_try_wall_s: float | None = None
     outcome: str = ""
 
