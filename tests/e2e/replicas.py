@@ -3,14 +3,14 @@
 import contextlib
 import json
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from resizer.kube.lease import LeaseTiming
 from tests.control_plane import REPLICAS
 from tests.e2e.rig import HTTP, Rig, running_rig
 from tests.e2e.witness import Witness, WitnessedDriver
-from tests.scripted_driver import Plan
+from tests.scripted_driver import Answer, Plan
 
 PLAN = Plan(node_expansion_required=False)
 SHORT = LeaseTiming(2.0, 1.5, 0.3)
@@ -39,6 +39,12 @@ class Replicas:
 
     async def start(self, name: str, *arguments: str) -> Process:
         """Start this replica, and wait until it is ready."""
+        process = await self.launch(name, *arguments)
+        await self.rig.wait_http(process, "/readyz", 200)
+        return process
+
+    async def launch(self, name: str, *arguments: str) -> Process:
+        """Start this replica."""
         timing = self.timing
         process = await self.rig.start_resizer(
             HTTP,
@@ -52,7 +58,6 @@ class Replicas:
             RESIZER_IDENTITY=name,
         )
         self.processes[name] = process
-        await self.rig.wait_http(process, "/readyz", 200)
         return process
 
     async def wait_led_by(self, name: str, plan: Plan = PLAN, *, timeout_s: float = 15.0) -> None:
@@ -83,7 +88,11 @@ class Replicas:
 
 @contextlib.asynccontextmanager
 async def running_replicas(
-    folder: Path, *, timing: LeaseTiming = SHORT, plans: Sequence[Plan] = (PLAN,)
+    folder: Path,
+    *,
+    timing: LeaseTiming = SHORT,
+    plans: Sequence[Plan] = (PLAN,),
+    choose: Callable[[str], Answer] | None = None,
 ) -> AsyncIterator[Replicas]:
     """Run a cluster with each replica's drivers. At the end the invariants of the witness are checked."""
     async with running_rig(folder, plans[0]) as rig, contextlib.AsyncExitStack() as stack:
@@ -91,7 +100,8 @@ async def running_replicas(
         for name in REPLICAS:
             rig.plane.write_kubeconfig(replicas.kubeconfig(name), user=name)
             for plan, path in zip(plans, replicas.sockets(name), strict=True):
-                driver = replicas.drivers[name, plan.name] = replicas.witness.driver(name, plan)
+                driver = replicas.drivers[name, plan.name] = replicas.witness.driver(name, plan, choose=choose)
                 await stack.enter_async_context(driver.serve(f"unix://{path}"))
         yield replicas
-        assert replicas.witness.problems() == []
+        problems = replicas.witness.problems()
+        assert not problems, "\n".join(problems)

@@ -126,6 +126,41 @@ async def test_a_leader_that_was_stopped_like_a_paused_machine_starts_nothing_wh
         assert {act.replica for act in replicas.witness.acts} == {follower}
 
 
+async def test_a_new_leader_whose_watch_lags_behind_calls_no_driver_for_what_is_done(tmp_path):
+    """A follower's cache shows a growth under way that the old leader has long finished: it asks before it acts."""
+    async with running_replicas(tmp_path) as replicas:
+        leader, follower = await replicas.start_both()
+        rig = replicas.rig
+        driver = replicas.drivers[leader, PLAN.name]
+        driver.plan = Plan(node_expansion_required=False, answers=HANGS_ONCE)
+        await rig.place()
+        await rig.edit(size="5Gi")
+        await driver.wait_calls(EXPAND, 1)
+        await rig.place("other")  # in the follower's watch behind the recorded target
+        await _wait_claims_known(replicas, follower, 2)
+        silence = rig.server.faults.add(Fault(kind="silent", user=follower, resource="persistentvolumeclaims"))
+
+        driver.release(EXPAND)
+        await rig.wait_claim(is_grown_to("5Gi"))
+        await rig.edit(size="7Gi")
+        await rig.wait_claim(is_grown_to("7Gi"))
+        await rig.stop(replicas.processes[leader])
+        await replicas.wait_led_by(follower)
+        # The follower's first look at this claim ends without a call; the edit shows that it has had its look.
+        rig.server.faults.remove(silence.id)
+        await rig.edit("other")
+        await rig.wait_claim(is_grown_to("5Gi"), "other")
+
+        assert [act.volume for act in replicas.witness.acts if act.replica == follower] == ["pv-other"]
+
+
+async def _wait_claims_known(replicas: Replicas, name: str, count: int) -> None:
+    """Wait until this replica's cache holds so many claims."""
+    text = ""
+    while f'resizer_cache_objects{{resource="persistentvolumeclaims"}} {count:.1f}' not in text:
+        _, text = await replicas.rig.http(replicas.processes[name], "/metrics")
+
+
 async def test_losing_one_drivers_lease_leaves_the_other_driver_alone(tmp_path):
     """Two drivers in one process: the thief of one lease ends that driver's calls, and only those, until it is back."""
     first = Plan(name="first.example.com", node_expansion_required=False, answers=HANGS_ONCE)

@@ -19,6 +19,8 @@ from resizer.model.quantity import parse_quantity
 from tests.scripted_driver import Answer, Plan, ScriptedDriver
 
 ACTING = frozenset({"ControllerExpandVolume", "ControllerResizeVolume"})
+RECORDED = ("ControllerResizeInProgress", "ControllerResizeInfeasible")
+"""States of a claim whose target is being asked for; a repeated target keeps the second one, as with the peer."""
 LATE_S = 0.5
 """How late a busy machine may let us see a call that was started in time."""
 
@@ -48,6 +50,7 @@ class Witness:
         self.acts: list[Act] = []
         self.leases: dict[str, list[LeaseWrite]] = {}
         self.found: list[str] = []
+        self._open: list[Act] = []
         self._timing = timing
         self._claims = server.store.named("persistentvolumeclaims", group="")
         self._collection = server.store.named("leases", group="coordination.k8s.io")
@@ -70,11 +73,13 @@ class Witness:
     def begin(self, replica: str, driver: str, request: Any) -> Act:
         """Note a call that has just arrived, and check what must hold at this moment."""
         act = Act(replica, driver, request.volume_id, request.capacity_range.required_bytes, time.monotonic())
-        for other in self.acts:
-            if other.ended_s is None and other.driver == driver and other.volume == act.volume:
+        self._open = [other for other in self._open if other.ended_s is None]
+        for other in self._open:
+            if other.driver == driver and other.volume == act.volume:
                 self.found.append(f"{act.volume}: two calls at once, of {other.replica} and {replica}")
-            if other.ended_s is None and other.driver == driver and other.replica != replica:
+            if other.driver == driver and other.replica != replica:
                 self.found.append(f"{driver}: {other.replica} and {replica} act at once")
+        self._open.append(act)
         self.acts.append(act)
         self.found.extend(self._misses_intent(act))
         return act
@@ -88,8 +93,8 @@ class Witness:
         target = status.get("allocatedResources", {}).get("storage", "0")
         state = status.get("allocatedResourceStatuses", {}).get("storage", "")
         found = []
-        if parse_quantity(target).bytes != act.size_bytes or state != "ControllerResizeInProgress":
-            found.append(f"{act.volume}: called for {act.size_bytes} while {target} {state!r} was recorded")
+        if parse_quantity(target).bytes != act.size_bytes or state not in RECORDED:
+            found.append(f"{act.volume}: {act.replica} called for {act.size_bytes} while this was recorded: {status}")
         if act.size_bytes < parse_quantity(status["capacity"]["storage"]).bytes:
             found.append(f"{act.volume}: called for {act.size_bytes}, below {status['capacity']['storage']}")
         return found
