@@ -20,6 +20,7 @@ from resizer.kube.credentials import TOKEN_READ_AGAIN_S, Access, Credentials, Cr
 from resizer.kube.kubeconfig import (
     KubeContext,
     check_token,
+    is_usable_server,
     load_static,
     read_context,
     token_end,
@@ -56,6 +57,8 @@ async def load_credentials(
     Order, as the peer's: a named kubeconfig, an address alone (`master`), the cluster we run in. A person's tools
     set `use_default_kubeconfig`: $KUBECONFIG, then ~/.kube/config, before the cluster.
     """
+    if master and not is_usable_server(master):
+        raise CredentialsError(f"server {master!r} is no address of an API server; write https://HOST:PORT")
     path = kubeconfig or (_default_kubeconfig(environment) if use_default_kubeconfig else None)
     if path is not None:
         return await _from_kubeconfig(path, context=context, master=master)

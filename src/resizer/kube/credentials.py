@@ -15,6 +15,8 @@ from msgspec import Struct, structs
 log = structlog.get_logger("resizer.kube.credentials")
 
 TOKEN_READ_AGAIN_S: Final = 60.0
+REFRESH_PAUSE_S: Final = 5.0
+"""While the server refuses whatever we have, plugins and files are not asked more often than this."""
 
 
 class CredentialsError(Exception):
@@ -63,6 +65,7 @@ class ReloadedCredentials:
         self._load = load
         self._lock = asyncio.Lock()
         self._read_at = asyncio.get_running_loop().time()
+        self._refreshed_at = float("-inf")
 
     def __repr__(self) -> str:
         return f"ReloadedCredentials({self.access.server})"
@@ -77,7 +80,9 @@ class ReloadedCredentials:
     async def refresh(self, used: Access) -> Access:
         """Read again because the server refused `used`; at once if somebody has done so meanwhile."""
         async with self._lock:
-            if self.access is used:
+            now = asyncio.get_running_loop().time()
+            if self.access is used and now - self._refreshed_at >= REFRESH_PAUSE_S:
+                self._refreshed_at = now
                 await self._reload()
         return self.access
 

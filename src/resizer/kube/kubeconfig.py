@@ -14,6 +14,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from msgspec import Struct
@@ -67,12 +68,21 @@ def read_context(path: Path, *, context: str = "", server: str = "") -> KubeCont
     if server:
         cluster = {**cluster, "server": server}
     address = str(cluster.get("server", ""))
-    if not address.startswith(("https://", "http://")):
+    if not is_usable_server(address):
         raise CredentialsError(
             f"kubeconfig {path}: cluster {cluster_name!r} has no usable server ({address!r}); write https://HOST:PORT"
         )
     namespace = str(chosen.get("namespace", ""))
     return KubeContext(path, name, cluster, user or {}, user_name=user_name, namespace=namespace)
+
+
+def is_usable_server(address: str) -> bool:
+    """Whether this can be the address of an API server at all."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def load_static(context: KubeContext) -> Access:

@@ -27,14 +27,14 @@ from resizer.kube.decode import (
     decode_status,
 )
 from resizer.kube.health import WatchHealth
-from resizer.kube.limiter import Share
+from resizer.kube.limiter import MAX_PAUSE_S, Share
 from resizer.kube.projection import MalformedObjectError
 from resizer.kube.resource import Resource
 from resizer.kube.store import Cached, Shelf
 from resizer.kube.stream import Oversized, WatchStream
 from resizer.kube.telemetry import KubeTelemetry, RestartReason
 from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
-from resizer.model.errors import ApiError, ExpiredError, InvalidError, UnavailableError
+from resizer.model.errors import ApiError, ExpiredError, InvalidError, ThrottledError, UnavailableError
 
 PAGE_SIZE: Final = 5000
 _MIN_PAGE_SIZE: Final = 50
@@ -124,7 +124,9 @@ class Reflector(Generic[T]):
         if reason != "error" and self._loop.time() - started >= 1:
             self._backoff.reset()
         else:
-            await asyncio.sleep(self._backoff.next_s())
+            error = self.health.last_error
+            asked_s = min(error.retry_after_s, MAX_PAUSE_S) if isinstance(error, ThrottledError) else 0
+            await asyncio.sleep(max(self._backoff.next_s(), asked_s))
 
     def statistics(self) -> dict[str, float | int | str | bool]:
         """Return figures for /debug/state."""

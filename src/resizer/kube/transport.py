@@ -35,6 +35,8 @@ MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
+# UnicodeError: a host name that cannot be looked up.
+_CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, UnicodeError)
 _METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "watch": "GET"}
 
 
@@ -135,7 +137,7 @@ class Transport:
                     async with response:
                         body = await _read(response, request)
                         raise self._refusal(request, _Answer(response.status, response.headers, body))
-        except (aiohttp.ClientError, OSError) as error:
+        except _CONNECTION_ERRORS as error:
             raise request.unavailable(_describe(error, request)) from error
         finally:
             self._measure(request, code, loop.time() - started)
@@ -151,7 +153,7 @@ class Transport:
                 async with await self._send_twice(request) as response:
                     code = str(response.status)
                     answer = _Answer(response.status, response.headers, await _read(response, request))
-        except (aiohttp.ClientError, OSError) as error:
+        except _CONNECTION_ERRORS as error:
             raise request.unavailable(_describe(error, request)) from error
         finally:
             duration_s = loop.time() - started

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import datetime as dt
 import json
@@ -15,8 +16,8 @@ from cryptography.x509.oid import NameOID
 from resizer.devcluster.apiserver.server import ApiServer
 from resizer.kube.auth import load_credentials
 from resizer.kube.client import KubeClient, KubeOptions
-from resizer.kube.credentials import CredentialsError
-from tests.component.kube.rig import add_claims, opened, plain_server
+from resizer.kube.credentials import Access, CredentialsError, ReloadedCredentials
+from tests.component.kube.rig import add_claims, fake_time, opened, plain_server
 
 
 @pytest.fixture
@@ -82,6 +83,7 @@ def expired_certificate():
         (config(clusters="x"), "clusters is no list"),
         (config(users=[{"name": "u", "user": "x"}]), "user 'u' is no mapping"),
         (config(**cluster(server="127.0.0.1")), "no usable server"),
+        (config(**cluster(server="https://host:port")), "no usable server"),
         (config(**cluster(**{"certificate-authority": "/nowhere/ca.crt"})), "cannot be read"),
         (config(**cluster(**{"certificate-authority-data": "%%%"})), "no base64"),
         (config(**cluster(**{"certificate-authority-data": "eA=="})), "certificate authority cannot be read"),
@@ -115,6 +117,32 @@ async def test_a_missing_or_broken_file_is_named(tmp_path):
         await load_credentials(kubeconfig=broken)
     with pytest.raises(CredentialsError, match="give --kubeconfig"):
         await load_credentials(environment={})
+    with pytest.raises(CredentialsError, match="write https"):
+        await load_credentials(master="10.0.0.1:6443")
+
+
+async def test_a_host_that_cannot_even_be_looked_up_is_told(tmp_path):
+    """A label of a host name has 63 characters at most; the resolver's own error is not shown as a crash."""
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config(**cluster(server=f"https://{'x' * 64}.example"))))
+    with pytest.raises(CredentialsError, match="cannot be reached"):
+        await KubeClient.open(KubeOptions(kubeconfig=path))
+
+
+@fake_time
+async def test_credentials_that_are_refused_all_the_time_are_not_read_all_the_time(tmp_path):  # noqa: ARG001 - given by fake_time
+    """A plugin is not run for each of a hundred refused requests: at most once in five seconds."""
+    loads = []
+
+    async def load():
+        loads.append(1)
+        return Access("http://x")
+
+    credentials = ReloadedCredentials(Access("http://x"), load)
+    for _ in range(100):
+        await credentials.refresh(credentials.access)
+        await asyncio.sleep(0.1)
+    assert len(loads) == 2
 
 
 async def test_a_kubeconfig_that_points_nowhere_is_told_at_once(tmp_path):

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import random
 
 import pytest
 
@@ -235,6 +236,47 @@ async def test_a_deleted_lease_is_made_again_by_whoever_is_first(tmp_path):
                 await asyncio.sleep(0.25)
                 assert not (first.elector.is_held() and second.elector.is_held())
             assert first.leading != second.leading
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 20))])
+def test_whatever_happens_two_never_lead(seed, tmp_path):
+    """Three contenders, random faults, sudden ends and restarts for ten minutes: never two, and in the end one."""
+
+    @fake_time
+    async def scenario(folder):
+        draw = random.Random(seed)
+        async with contextlib.AsyncExitStack() as stack:
+            server = await stack.enter_async_context(plain_server())
+            workers, tasks = [], []
+            for number in range(3):
+                token = server.add_token(f"user-{number}", ["system:masters"])
+                workers.append(await contender(stack, server, folder, f"c{number}", [], token=token))
+                tasks.append(asyncio.create_task(workers[number].run()))
+            kinds = ["hold-before", "hold-after", "reset", "reset-after", "cut", "unavailable", "throttle", "silent"]
+            for step in range(6000):
+                await asyncio.sleep(0.1)
+                assert sum(worker.elector.is_held() for worker in workers) <= 1
+                assert sum(worker.leading for worker in workers) <= 1
+                if step % 50 == 0:
+                    for fault in list(server.faults):
+                        if draw.random() < 0.6:
+                            server.faults.remove(fault.id)
+                    if draw.random() < 0.7:
+                        user, kind = f"user-{draw.randrange(3)}", draw.choice(kinds)
+                        server.faults.add(Fault(kind=kind, resource="leases", user=user, probability=0.7, delay_s=1))
+                if draw.random() < 0.005:
+                    number = draw.randrange(3)
+                    tasks[number].cancel()
+                    await asyncio.gather(tasks[number], return_exceptions=True)
+                    tasks[number] = asyncio.create_task(workers[number].run())
+            server.faults.clear()
+            await asyncio.sleep(20)
+            assert sum(worker.leading for worker in workers) == 1
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    scenario(tmp_path)
 
 
 @fake_time
