@@ -8,9 +8,11 @@ run finds by the free lock.
 """
 
 import contextlib
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -21,8 +23,11 @@ from resizer.demo.observer import Observer
 from resizer.demo.options import Options
 from resizer.demo.parts import DemoError, Parts
 from resizer.demo.pod import Pods
-from resizer.demo.state import choose_root, own_run
+from resizer.demo.state import choose_root, held_by_kernel, own_run
 from resizer.devcluster.cluster import Cluster
+
+_FULL_BYTES: Final = 16 * 1024 * 1024
+"""With less than this free no filesystem is made or grown; some is free again by the time a failure is seen."""
 
 
 class Stage(msgspec.Struct, frozen=True):
@@ -51,10 +56,17 @@ async def set_stage(options: Options, *, parts: Parts, display: Display) -> Asyn
                 run, options=options, choice=choice, parts=parts, display=display, pods=pods, port=http_port
             ) as stage:
                 yield stage
+        except DemoError as error:
+            if shutil.disk_usage(run).free < _FULL_BYTES:
+                raise DemoError(f"the disk with {run} is full: free some, or set TMPDIR elsewhere; {error}") from error
+            raise
         finally:
             await pods.stop_all()
-            for failure in await parts.release(run / "driver"):
-                display.note(f"left behind: {failure}")
+            failures = await parts.release(run / "driver")
+            held = held_by_kernel(run)
+            # A failure that left nothing standing (a full disk, say) is no news: the folder goes now.
+            for line in [*failures, *held] if held else []:
+                display.note(f"left behind: {line}")
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,8 @@
 
 Every run has a folder of its own below a folder of its user, and holds a lock on it that the kernel takes back
 however the process ends. A folder whose lock is free belongs to nobody: what a driver left mounted or attached
-there is taken down, then the folder goes. Nothing is removed while anything is still mounted below it.
+there is taken down, then the folder goes. Nothing is removed while anything is still
+mounted below it, or attached to a file in it.
 """
 
 import contextlib
@@ -59,17 +60,23 @@ def own_run(root: Path) -> Iterator[Path]:
 
 
 def remove_run(run: Path) -> bool:
-    """Remove the folder of a run; False, and nothing done, while something is mounted below it."""
-    if mounts_below(run):
+    """Remove the folder of a run; False, and nothing done, while the kernel still uses something in it."""
+    if held_by_kernel(run):
         return False
     shutil.rmtree(run, ignore_errors=True)
     return not run.exists()
 
 
-def mounts_below(folder: Path) -> list[str]:
-    """Return what is mounted at or below `folder`."""
+def held_by_kernel(folder: Path) -> list[str]:
+    """Return what is mounted at or below `folder`, and the loop devices attached to files in it, one line each."""
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [point for point in points if point == str(folder) or point.startswith(f"{folder}/")]
+    held = [f"{point} is mounted" for point in points if f"{point}/".startswith(f"{folder}/")]
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):  # detached just now
+            file = backing.read_text().rstrip("\n")
+            if file.startswith(f"{folder}/"):
+                held.append(f"/dev/{backing.parts[3]} is attached to {file}")
+    return held
 
 
 async def clean_remains(release: Release) -> list[str]:
@@ -89,7 +96,7 @@ async def _clean(run: Path, release: Release) -> str:
     failures = await release(run / "driver")
     if remove_run(run):
         return f"an earlier run was killed and left {run}: its mounts, loop devices and files are removed now"
-    left = "; ".join([*failures, *(f"{point} is mounted" for point in mounts_below(run))])
+    left = "; ".join([*failures, *held_by_kernel(run)])
     return f"an earlier run left {run}, which cannot be removed yet: {left}"
 
 

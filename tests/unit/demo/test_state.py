@@ -47,7 +47,7 @@ async def test_folder_below_which_something_is_mounted_stays(root, monkeypatch):
     """What could not be unmounted is never deleted from: the folder stays, and the line says why."""
     (root / "abc123").mkdir(parents=True)
     (root / "abc123/precious").touch()
-    monkeypatch.setattr(state, "mounts_below", lambda folder: [f"{folder}/kubelet/x"])
+    monkeypatch.setattr(state, "held_by_kernel", lambda folder: [f"{folder}/kubelet/x is mounted"])
     (line,) = await state.clean_remains(release_nothing)
     assert "cannot be removed yet" in line
     assert (root / "abc123/precious").exists()
