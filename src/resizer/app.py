@@ -153,6 +153,7 @@ class Pipeline:
             now=time.time,
             gate=self._gate,
             workers=settings.workers,
+            node_agents=settings.node_mode == "agent",
             grace_s=settings.shutdown_grace,
         )
 

@@ -105,6 +105,9 @@ class Settings(BaseSettings):
         default=False, description="Answer /debug/state and / to everybody, not only to this host."
     )
 
+    node_mode: Literal["kubelet", "agent"] = Field(
+        "kubelet", description="Who grows filesystems: the kubelet, or node agents (resizer node) on every node."
+    )
     nudge: bool = Field(default=True, description="Have kubelets grow filesystems at once by annotating the pods.")
     node_timeout: Duration = Field(
         "5m", description="How long a node may take before it is said why.", validate_default=True

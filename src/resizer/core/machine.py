@@ -19,7 +19,8 @@ from typing import Final, assert_never
 from msgspec.structs import replace
 
 from resizer.core import failing, granting, noting, status
-from resizer.core.eligibility import find_obstacle, keeps_stale_annotation
+from resizer.core.eligibility import find_obstacle, is_served, keeps_stale_annotation
+from resizer.core.node_label import has_stale_labels
 from resizer.core.restarting import restart
 from resizer.core.state import (
     CallDriver,
@@ -87,6 +88,8 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
     driver, volume = snapshot.driver, snapshot.volume
     if volume is not None and not observation.is_cleared and keeps_stale_annotation(claim, volume, driver=driver.name):
         return Step(RecordVolume(status.forget_pre_resize_capacity(volume), then=Started(is_cleared=True)), memory)
+    if has_stale_labels(claim) and volume is not None and is_served(claim, volume, driver=driver.name):
+        return Step(RecordClaim(status.forget_node_labels(claim), then=observation), memory)
     memory, notes = granting.notice_node_success(claim, snapshot, memory)
     obstacle = find_obstacle(claim, volume, driver=driver.name)
     if obstacle is not None or volume is None:

@@ -161,6 +161,13 @@ def record_finished(claim: Claim, capacity_text: str) -> JsonObject:
     return change.patch()
 
 
+def forget_node_labels(claim: Claim) -> JsonObject:
+    """Take off labels of nodes that the claim waits for no longer."""
+    change = ClaimChange(claim)
+    change.drop_node_labels()
+    return change.patch()
+
+
 def record_volume_size(volume: Volume, capacity_text: str, *, pre_resize_capacity: str, same_size: bool) -> JsonObject:
     """Step 3: the volume object has the size that the back-end granted.
 

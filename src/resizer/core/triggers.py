@@ -33,4 +33,5 @@ def wants_attention(claim: Claim) -> bool:
     """
     if claim.phase != "Bound":
         return False
-    return claim.requested_bytes > claim.capacity_bytes or bool(claim.state) or bool(claim.retry)
+    has_traces = bool(claim.state or claim.retry or claim.node_labels)
+    return claim.requested_bytes > claim.capacity_bytes or has_traces

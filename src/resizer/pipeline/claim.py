@@ -32,6 +32,7 @@ from resizer.core.state import (
     Note,
     Observation,
     ObserveUsers,
+    PendingRecorded,
     Policy,
     RecordClaim,
     RecordVolume,
@@ -118,6 +119,11 @@ class ClaimLoop:
         if settle.outcome == "unsupported":
             self._gate.note_dropped(settle.reason)
         delay_s = settle.requeue_after_s
+        now = self._objects.claim(key)
+        if now is None or now.uid != claim.uid:
+            # Gone while we worked: it has been forgotten already, and must not be remembered again.
+            self.forget(claim)
+            return Result("gone")
         record.outcome = settle.outcome
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
@@ -204,6 +210,8 @@ class ClaimLoop:
             case RecordClaim():
                 if isinstance(effect.then, IntentRecorded):
                     self._stages.node_resize.prepare(claim)
+                if isinstance(effect.then, PendingRecorded):
+                    effect = await self._stages.node_resize.name_node(claim, effect)
                 await self._stages.status_patch.write_claim(claim, effect)
                 return effect.then
             case RecordVolume():

@@ -63,6 +63,7 @@ class Surroundings(Struct, frozen=True):
     now: Clock
     gate: RecoveryGate
     workers: int = 100
+    node_agents: bool = False
     grace_s: float = 20.0
 
 
@@ -98,7 +99,13 @@ class DriverGroup:
         limits = around.policy.limits
         self._breaker = Breaker(first_s=limits.retry_start_s, longest_s=min(LONGEST_S, limits.retry_max_s))
         self._node = NodeResize(
-            around.pods, around.attachments, around.nudger, driver=driver, telemetry=around.stages, now=around.now
+            around.pods,
+            around.attachments,
+            around.nudger,
+            driver=driver,
+            telemetry=around.stages,
+            now=around.now,
+            agents=around.writer if around.node_agents else None,
         )
         stages = Stages(
             ControllerResize(

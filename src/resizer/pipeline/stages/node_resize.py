@@ -1,5 +1,8 @@
 """node-resize: the filesystem's turn. In `kubelet` mode the kubelet grows it; this stage sees that it looks.
 
+In `agent` mode a node agent grows it, where the claim is used on one node only: then this stage keeps the label of
+that node on the claim (core.node_label), and nudges nobody.
+
 In: a claim that waits for its node. Out: when to look again. The pods of a namespace are listed and watched only
 while a claim there is being resized, from the moment its target is recorded, so that the list is ready when it
 is needed. Each pod that mounts the claim read-write and runs is nudged: at once, after 5 s and after 30 s.
@@ -11,15 +14,18 @@ import asyncio
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
-from resizer.core.state import AwaitNode, NodeAwaited, Users
+from resizer.core.node_label import label_changes, with_labels
+from resizer.core.state import AwaitNode, NodeAwaited, RecordClaim, Users
 from resizer.model.errors import ApiError
 from resizer.model.objects import Claim, Pod
-from resizer.pipeline.ports import AttachmentSource, Clock, NamespacePods, PodSource, StageTelemetry
+from resizer.pipeline.ports import AttachmentSource, Clock, NamespacePods, PodSource, StageTelemetry, Writer
 from resizer.pipeline.stages.nudge import Nudger
 
 NUDGE_AFTER_S: Final = (0.0, 5.0, 30.0)
 LISTED_WITHIN_S: Final = 5.0
+LABELS_CHECKED_AFTER_S: Final = 10.0
 
 log = structlog.get_logger()
 
@@ -36,6 +42,7 @@ class NodeResize:
         driver: str,
         telemetry: StageTelemetry,
         now: Clock,
+        agents: Writer | None = None,
     ) -> None:
         self._pods = pods
         self._attachments = attachments
@@ -43,13 +50,14 @@ class NodeResize:
         self._driver = driver
         self._telemetry = telemetry
         self._now = now
+        self._agents = agents
         self._held: dict[str, tuple[str, NamespacePods]] = {}
         self._waiting: dict[str, float] = {}
         self._observed: set[str] = set()
 
     def prepare(self, claim: Claim) -> None:
         """Have the claim's pods at hand by the time its node's turn comes."""
-        if self._nudger is None or not self._nudger.is_refused:
+        if self._agents is not None or self._nudger is None or not self._nudger.is_refused:
             self._hold(claim)
 
     def forget(self, claim_uid: str, *, outcome: str = "success") -> None:
@@ -75,6 +83,8 @@ class NodeResize:
         if claim.uid not in self._waiting:
             self._waiting[claim.uid] = asyncio.get_running_loop().time()
             self._telemetry.stage_started(driver=self._driver, stage="node-resize")
+        if self._agents is not None and await self._keep_labels(claim, self._agents):
+            return NodeAwaited(LABELS_CHECKED_AFTER_S)
         if self._nudger is None or self._nudger.is_refused or effect.is_begun:
             return NodeAwaited(None)
         pods = await self._pods_of(claim)
@@ -88,6 +98,29 @@ class NodeResize:
             due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
         later = [at - now_s for at in due if at is not None]
         return NodeAwaited(max(0.05, min(later)) if later else None)
+
+    async def name_node(self, claim: Claim, effect: RecordClaim) -> RecordClaim:
+        """In agent mode, have the patch that hands the claim over name the node in a label as well."""
+        nodes = await self._nodes_of(claim) if self._agents is not None else None
+        if nodes is None:
+            return effect
+        return replace(effect, body=with_labels(effect.body, label_changes(claim, nodes)))
+
+    async def _keep_labels(self, claim: Claim, writer: Writer) -> bool:
+        """Keep the label in step with where the pods are; tell whether an agent is to grow the claim."""
+        nodes = await self._nodes_of(claim)
+        if nodes is None:
+            return bool(claim.node_labels)
+        body = with_labels({}, label_changes(claim, nodes))
+        if body:
+            body["metadata"]["resourceVersion"] = claim.version
+            await writer.patch_claim_status(claim, body)
+        return len(nodes) <= 1
+
+    async def _nodes_of(self, claim: Claim) -> set[str] | None:
+        """Nodes on which a running pod may write to the claim; None when pods could not be listed."""
+        pods = await self._pods_of(claim)
+        return None if pods is None else {pod.node for pod in pods}
 
     async def observe_users(self, claim: Claim) -> Users:
         """Find out whether a running pod uses the claim, and whether its volume is attached to a node.
