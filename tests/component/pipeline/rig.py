@@ -149,6 +149,11 @@ class Rig:
             self.patch(plural, name, lambda doc: doc["metadata"].pop("finalizers"))
         self.server.engine.delete(target, DeleteOptions(grace_s=0))
 
+    def mark_deleted(self, name: str) -> None:
+        """Delete a claim that a finalizer holds: it stays, marked."""
+        resource = self.server.store.named("persistentvolumeclaims").resource
+        self.server.engine.delete(Target(resource, NAMESPACE, name), DeleteOptions())
+
     def ask(self, size: str, name: str = "data") -> None:
         """The user edits the claim."""
 
