@@ -9,15 +9,21 @@ from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from msgspec.structs import astuple, replace
+
 from resizer.core.state import CallDriver, Expanded, Failed, FailureRecorded, IntentRecorded, ObserveUsers, Users
 from resizer.core.triggers import wants_attention
+from resizer.model.objects import RESIZE_CONDITIONS
 from tests.unit.core.world import (
     AT_WORK,
     CURRENT,
     BrokenLawError,
+    Budget,
     Process,
     Setting,
     World,
+    begin,
+    check_rest,
     check_silence,
     crash,
     decide,
@@ -27,12 +33,22 @@ from tests.unit.core.world import (
     lapse,
     late_growth,
     look,
+    new_claim,
+    new_volume,
     node_grows,
     proceed,
     start,
 )
 from tests.unit.core.world import moves as all_moves
 
+RESIZE_STATES = (
+    "",
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizePending",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+)
 LONGEST_PATH = 200
 NOBODY = Users(running_pod=False)
 
@@ -75,6 +91,7 @@ class Search:
     def check(self, world: World) -> None:
         """What holds in every state."""
         check_silence(world, self.options)
+        check_rest(world)
         end = self.settle_down(world)
         check_end(end)
         process = world.process
@@ -117,21 +134,21 @@ class Search:
         if delivered is not world:
             return delivered
         if process.dirty or process.timer == "now":
-            return world._replace(process=look(process)._replace(users=_asked(process)))
+            return replace(world, process=replace(look(process), users=_asked(process)))
         grown = node_grows(world)
         if grown is not None:
             return grown
         if process.timer != "none":
             waited = lapse(world)
             assert waited.process is not None
-            return waited._replace(process=look(waited.process)._replace(users=_asked(process)))
+            return replace(waited, process=replace(look(waited.process), users=_asked(process)))
         return self.resync(world)
 
     def calm_step(self, world: World) -> World:
         process = world.process
         assert process is not None
         if not isinstance(process.at, CallDriver) and isinstance(decide(world, self.options).effect, ObserveUsers):
-            return world._replace(process=process._replace(users=NOBODY))
+            return replace(world, process=replace(process, users=NOBODY))
         return next(proceed(world, self.options, faults=False))
 
     def resync(self, world: World) -> World | None:
@@ -140,7 +157,7 @@ class Search:
         assert process is not None
         if not (wants_attention(world.claim) or world.volume.pre_resize_capacity):
             return None
-        after = world._replace(process=look(process)._replace(users=_asked(process)))
+        after = replace(world, process=replace(look(process), users=_asked(process)))
         for _ in range(LONGEST_PATH):
             assert after.process is not None
             if after.process.at is None:
@@ -158,6 +175,20 @@ class Search:
         return "\n".join(tell(step) for step in reversed(path))
 
 
+def all_starts(options: Setting, budget: Budget, *, capacities: Iterable[int]) -> list[World]:
+    """Every state of requested size, claim's size, target, state and volume over the sizes, that asks for growth."""
+    sizes = options.sizes
+    return [
+        begin(new_claim(requested, capacity, allocated, state), new_volume(volume), budget, options)
+        for capacity in capacities
+        for requested in sizes
+        for allocated in (None, *sizes)
+        for state in RESIZE_STATES
+        for volume in sizes
+        if requested > capacity <= volume
+    ]
+
+
 def caught_up(world: World) -> World:
     """A state in which the watch has brought everything."""
     world = deliver_claim(world) or world
@@ -166,7 +197,7 @@ def caught_up(world: World) -> World:
 
 def bare(world: World) -> World:
     """A state without its budget, which a path without trouble does not spend."""
-    return world._replace(budget=world.budget._replace(edits=0, crashes=0, faults=0))
+    return replace(world, budget=replace(world.budget, edits=0, crashes=0, faults=0))
 
 
 def _asked(process: Process) -> Users | None:
@@ -216,6 +247,9 @@ def observable(world: World) -> tuple[object, ...]:
 def check_end(end: World) -> None:
     """An end is grown and tidy, asks for nothing, or says why it waits."""
     claim, volume = end.claim, end.volume
+    is_reached = claim.allocated_bytes <= claim.capacity_bytes
+    if end.is_sound and is_reached and (claim.state or {c.type for c in claim.conditions} & RESIZE_CONDITIONS):
+        raise BrokenLawError(f"an untidy end: {observable(end)}")
     if claim.requested_bytes <= claim.capacity_bytes:
         if volume.pre_resize_capacity and claim.capacity_bytes >= volume.capacity_bytes:
             raise BrokenLawError("an end with pre-resize-capacity left over")
@@ -232,7 +266,7 @@ def tell(world: World) -> str:
     text = (
         f"  S={claim.requested} C={claim.capacity} A={claim.allocated or '-'} T={claim.state or '-'}"
         f" V={world.volume.capacity} B={world.backend} [{conditions}] unknown={world.unknown} late={world.late}"
-        f" {tuple(world.budget)} "
+        f" {astuple(world.budget)} "
     )
     if process is None:
         return text + "no process"

@@ -11,6 +11,7 @@ transition times are constants, versions say only whether a copy is the newest.
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from resizer.core import machine
@@ -40,6 +41,7 @@ from resizer.core.triggers import find_trigger, wants_attention
 from resizer.core.verdict import Failure
 from resizer.model.driver import DriverFacts, Expansion
 from resizer.model.objects import (
+    CONTROLLER_RESIZE_ERROR,
     FILE_SYSTEM_RESIZE_PENDING,
     NODE_RESIZE_ERROR,
     NODE_RESIZE_IN_PROGRESS,
@@ -77,7 +79,7 @@ class BrokenLawError(AssertionError):
     """A law of section 5 does not hold here."""
 
 
-class Process(NamedTuple):
+class Process(Struct, frozen=True, cache_hash=True, gc=False):
     """What a process knows: its memory, its cache, and where in the loop it stands."""
 
     memory: Memory
@@ -91,7 +93,7 @@ class Process(NamedTuple):
     timer: Timer = "none"
 
 
-class Budget(NamedTuple):
+class Budget(Struct, frozen=True, cache_hash=True, gc=False):
     """How often each kind of trouble may still come. Without a bound no path would have to end."""
 
     edits: int = 1
@@ -99,7 +101,7 @@ class Budget(NamedTuple):
     faults: int = 1
 
 
-class World(NamedTuple):
+class World(Struct, frozen=True, cache_hash=True, gc=False):
     """One state of everything."""
 
     claim: Claim
@@ -174,22 +176,22 @@ def with_claim(world: World, claim: Claim) -> World:
     """The claim changes on the server: every copy of it is old from now on."""
     process = world.process
     if process is not None and process.claim.version != OLD:
-        process = process._replace(claim=replace(process.claim, version=OLD))
-    return world._replace(claim=replace(claim, version=CURRENT), process=process)
+        process = replace(process, claim=replace(process.claim, version=OLD))
+    return replace(world, claim=replace(claim, version=CURRENT), process=process)
 
 
 def with_volume(world: World, volume: Volume) -> World:
     """The volume changes on the server: every copy of it is old from now on."""
     process = world.process
     if process is not None and process.volume.version != OLD:
-        process = process._replace(volume=replace(process.volume, version=OLD))
-    return world._replace(volume=replace(volume, version=CURRENT), process=process)
+        process = replace(process, volume=replace(process.volume, version=OLD))
+    return replace(world, volume=replace(volume, version=CURRENT), process=process)
 
 
 def edits(world: World, sizes: tuple[int, ...]) -> Iterator[World]:
     """The user asks for another size; the API server refuses less than the claim has."""
     if world.budget.edits:
-        spent = world._replace(budget=world.budget._replace(edits=world.budget.edits - 1))
+        spent = replace(world, budget=replace(world.budget, edits=world.budget.edits - 1))
         for size in sizes:
             if size >= world.claim.capacity_bytes and size != world.claim.requested_bytes:
                 yield with_claim(spent, replace(world.claim, requested=str(size)))
@@ -201,7 +203,7 @@ def node_grows(world: World) -> World | None:
     if claim.state not in AT_WORK or volume.capacity_bytes <= claim.capacity_bytes:
         return None
     kept = tuple(c for c in claim.conditions if c.type not in RESIZE_CONDITIONS)
-    return with_claim(world, replace(claim, capacity=volume.capacity, state="", conditions=kept))._replace(unknown=0)
+    return replace(with_claim(world, replace(claim, capacity=volume.capacity, state="", conditions=kept)), unknown=0)
 
 
 def node_moves(world: World) -> Iterator[World]:
@@ -216,17 +218,18 @@ def node_moves(world: World) -> Iterator[World]:
     if world.budget.faults:
         kept = tuple(c for c in claim.conditions if c.type != NODE_RESIZE_ERROR)
         error = Condition(NODE_RESIZE_ERROR, "True", last_transition_time=TIME)
-        refused = replace(claim, state=NODE_RESIZE_INFEASIBLE, conditions=(*kept, error))
+        conditions = tuple(sorted((*kept, error), key=lambda c: c.type))
+        refused = replace(claim, state=NODE_RESIZE_INFEASIBLE, conditions=conditions)
         yield spend_fault(with_claim(world, refused))
 
 
 def spend_fault(world: World) -> World:
-    return world._replace(budget=world.budget._replace(faults=world.budget.faults - 1))
+    return replace(world, budget=replace(world.budget, faults=world.budget.faults - 1))
 
 
 def late_growth(world: World) -> World | None:
     """The back-end finishes what an earlier attempt left behind."""
-    return world._replace(backend=max(world.backend, world.late), late=0) if world.late else None
+    return replace(world, backend=max(world.backend, world.late), late=0) if world.late else None
 
 
 def crash(world: World, options: Setting) -> World:
@@ -238,7 +241,7 @@ def crash(world: World, options: Setting) -> World:
         late = unknown = process.at.target.size_bytes
     if unknown and not is_bound_by_records(world.claim, options):
         unknown = 0
-    return world._replace(process=None, late=late, unknown=unknown)
+    return replace(world, process=None, late=late, unknown=unknown)
 
 
 def is_bound_by_records(claim: Claim, options: Setting) -> bool:
@@ -261,7 +264,7 @@ def deliver_claim(world: World) -> World | None:
     if process is None or process.claim.version == CURRENT:
         return None
     jumps = find_trigger(process.claim, world.claim) != "ignore"
-    return world._replace(process=process._replace(claim=world.claim, dirty=process.dirty or jumps))
+    return replace(world, process=replace(process, claim=world.claim, dirty=process.dirty or jumps))
 
 
 def deliver_volume(world: World) -> World | None:
@@ -271,18 +274,18 @@ def deliver_volume(world: World) -> World | None:
         return None
     is_news = process.volume.capacity != world.volume.capacity and wants_attention(process.claim)
     dirty = process.dirty or is_news or bool(world.volume.pre_resize_capacity)
-    return world._replace(process=process._replace(volume=world.volume, dirty=dirty))
+    return replace(world, process=replace(process, volume=world.volume, dirty=dirty))
 
 
 def start(world: World) -> World:
     """A process starts, knowing nothing but what stands in the API server."""
     dirty = wants_attention(world.claim) or bool(world.volume.pre_resize_capacity)
-    return world._replace(process=Process(Memory(), world.claim, world.volume, dirty=dirty))
+    return replace(world, process=Process(Memory(), world.claim, world.volume, dirty=dirty))
 
 
 def look(process: Process) -> Process:
     """A worker takes the claim."""
-    return process._replace(at=process.resume or Started(), resume=None, dirty=False, timer="none", users=None)
+    return replace(process, at=process.resume or Started(), resume=None, dirty=False, timer="none", users=None)
 
 
 def lapse(world: World) -> World:
@@ -291,13 +294,13 @@ def lapse(world: World) -> World:
     assert process is not None
     memory = process.memory
     verified = None if memory.node_verified_s is None else NOW.mono_s + PAST
-    process = process._replace(memory=replace(memory, not_before_s=0.0, node_verified_s=verified))
+    process = replace(process, memory=replace(memory, not_before_s=0.0, node_verified_s=verified))
     claim = world.claim
     if claim.retry and claim.retry != "lapsed":
         claim = replace(claim, retry="lapsed")
         if process.claim.retry:
-            process = process._replace(claim=replace(process.claim, retry="lapsed"))
-    return world._replace(claim=claim, process=process)
+            process = replace(process, claim=replace(process.claim, retry="lapsed"))
+    return replace(world, claim=claim, process=process)
 
 
 def decide(world: World, options: Setting) -> Step:
@@ -317,11 +320,15 @@ def decide(world: World, options: Setting) -> Step:
 
 
 def merge(memory: Memory) -> Memory:
-    """Memories that decide alike are one: counts saturate, what was said does not matter."""
+    """Memories that decide alike are one: counts saturate, what was said and how long ago does not matter."""
+    failure = memory.failure
+    if failure is not None and failure.class_ != "offline-required":
+        failure = FAILURES[0]
     return replace(
         memory,
+        failure=failure,
         failures=min(memory.failures, 1),
-        repeats=min(memory.repeats, 1),
+        repeats=0,
         restarts=min(memory.restarts, 2),
         said=(),
         not_before_s=min(memory.not_before_s, NOW.mono_s + 1),
@@ -338,24 +345,24 @@ def proceed(world: World, options: Setting, *, faults: bool = True) -> Iterator[
         yield from answers(world, process.at, options, faults=faults)
         return
     step = decide(world, options)
-    told = world._replace(process=process._replace(memory=step.memory))
+    told = replace(world, process=replace(process, memory=step.memory))
     match step.effect:
         case Settle(_, delay_s, _):
             check_truth(world, step)
             timer: Timer = "none" if delay_s is None else ("now" if delay_s <= 0 else "later")
-            yield told._replace(process=process._replace(memory=step.memory, at=None, users=None, timer=timer))
+            yield replace(told, process=replace(process, memory=step.memory, at=None, users=None, timer=timer))
         case RecordClaim() | RecordVolume():
             yield from writes(told, step.effect, faults=faults)
         case CallDriver():
             check_truth(world, step)
             check_call(world, step.effect)
-            yield told._replace(process=process._replace(memory=step.memory, at=step.effect))
+            yield replace(told, process=replace(process, memory=step.memory, at=step.effect))
         case ObserveUsers():
             for users in USERS:
-                yield told._replace(process=process._replace(memory=step.memory, users=users))
+                yield replace(told, process=replace(process, memory=step.memory, users=users))
         case AwaitNode():
             check_truth(world, step)
-            yield told._replace(process=process._replace(memory=step.memory, at=NodeAwaited(None)))
+            yield replace(told, process=replace(process, memory=step.memory, at=NodeAwaited(None)))
 
 
 def writes(world: World, effect: RecordClaim | RecordVolume, *, faults: bool) -> Iterator[World]:
@@ -367,21 +374,21 @@ def writes(world: World, effect: RecordClaim | RecordVolume, *, faults: bool) ->
         raise BrokenLawError("a patch carries another version than the one it was decided on")
     if copy.version != CURRENT:
         # A conflict: read again, decide the same again. No failure.
-        yield world._replace(process=process._replace(claim=world.claim, volume=world.volume))
+        yield replace(world, process=replace(process, claim=world.claim, volume=world.volume))
         return
     written = apply(world, effect)
     here = written.process
     assert here is not None
     if isinstance(effect, RecordClaim):
-        yield written._replace(process=here._replace(claim=written.claim, at=effect.then))
+        yield replace(written, process=replace(here, claim=written.claim, at=effect.then))
     else:
-        yield written._replace(process=here._replace(volume=written.volume, at=effect.then))
+        yield replace(written, process=replace(here, volume=written.volume, at=effect.then))
     if faults and world.budget.faults:
         for lost in (world, written):
             after = lost.process
             assert after is not None
             resume = after.at if isinstance(after.at, Expanded | Failed) else None
-            yield spend_fault(lost._replace(process=after._replace(at=None, resume=resume, users=None, timer=AWAY)))
+            yield spend_fault(replace(lost, process=replace(after, at=None, resume=resume, users=None, timer=AWAY)))
 
 
 def apply(world: World, effect: RecordClaim | RecordVolume) -> World:
@@ -401,8 +408,8 @@ def apply(world: World, effect: RecordClaim | RecordVolume) -> World:
     process = world.process
     # Step 4 says what came of the attempt.
     unknown = 0 if process is not None and isinstance(process.at, Expanded) else world.unknown
-    claim = replace(claim, conditions=tuple(replace(c, last_transition_time=TIME) for c in claim.conditions))
-    return with_claim(world, claim)._replace(unknown=unknown)
+    conditions = tuple(sorted((replace(c, last_transition_time=TIME) for c in claim.conditions), key=lambda c: c.type))
+    return replace(with_claim(world, replace(claim, conditions=conditions)), unknown=unknown)
 
 
 def answers(world: World, call: CallDriver, options: Setting, *, faults: bool) -> Iterator[World]:
@@ -413,23 +420,23 @@ def answers(world: World, call: CallDriver, options: Setting, *, faults: bool) -
     def grant(size: int) -> Expanded:
         return Expanded(call.target, Expansion(size, options.node_required), call.state)
 
-    yield answered(world._replace(backend=larger, late=0), grant(larger), unknown=target)
+    yield answered(replace(world, backend=larger, late=0), grant(larger), unknown=target)
     if not (faults and world.budget.faults):
         return
     spent = spend_fault(world)
     generous = min((size for size in options.sizes if size > larger), default=larger)
     if generous != larger:
-        yield answered(spent._replace(backend=generous), grant(generous), unknown=target)
+        yield answered(replace(spent, backend=generous), grant(generous), unknown=target)
     for short in (0, target - 1):
         yield answered(spent, grant(short), unknown=0)
     for failure in FAILURES:
         answer = Failed(call.target, failure)
         match failure.outcome:
             case "final":
-                yield answered(spent._replace(late=0), answer, unknown=0)
+                yield answered(replace(spent, late=0), answer, unknown=0)
             case "uncertain":
-                yield answered(spent._replace(backend=larger), answer, unknown=target)
-                yield answered(spent._replace(late=target), answer, unknown=target)
+                yield answered(replace(spent, backend=larger), answer, unknown=target)
+                yield answered(replace(spent, late=target), answer, unknown=target)
             case "unchanged":
                 yield answered(spent, answer, unknown=world.unknown)
 
@@ -437,7 +444,7 @@ def answers(world: World, call: CallDriver, options: Setting, *, faults: bool) -
 def answered(world: World, observation: Observation, *, unknown: int) -> World:
     process = world.process
     assert process is not None
-    return world._replace(process=process._replace(at=observation), unknown=unknown)
+    return replace(world, process=replace(process, at=observation), unknown=unknown)
 
 
 def moves(world: World, options: Setting) -> Iterator[World]:
@@ -455,16 +462,16 @@ def moves(world: World, options: Setting) -> Iterator[World]:
         if delivered is not None:
             yield delivered
     if world.budget.crashes:
-        yield crash(world, options)._replace(budget=world.budget._replace(crashes=world.budget.crashes - 1))
+        yield replace(crash(world, options), budget=replace(world.budget, crashes=world.budget.crashes - 1))
     if process.at is not None:
         yield from proceed(world, options)
         return
     if process.dirty or process.timer == "now":
-        yield from looks(world._replace(process=look(process)))
+        yield from looks(replace(world, process=look(process)))
     elif process.timer != "none":
         waited = lapse(world)
         assert waited.process is not None
-        yield from looks(waited._replace(process=look(waited.process)))
+        yield from looks(replace(waited, process=look(waited.process)))
 
 
 def looks(world: World) -> Iterator[World]:
@@ -475,7 +482,7 @@ def looks(world: World) -> Iterator[World]:
         yield world
         return
     for users in USERS:
-        yield world._replace(process=process._replace(users=users))
+        yield replace(world, process=replace(process, users=users))
 
 
 # ---------------------------------------------------------------- laws
@@ -506,22 +513,41 @@ def check_truth(world: World, step: Step) -> None:
                 raise BrokenLawError("law 6: the node is announced before it was told")
 
 
+def is_settled(process: Process) -> bool:
+    """Whether the process rests, knows all there is to know, and has nothing to take up again."""
+    return (
+        process.at is None
+        and not process.dirty
+        and process.resume is None
+        and process.timer not in ("now", AWAY)
+        and process.claim.version == CURRENT
+        and process.volume.version == CURRENT
+    )
+
+
+def check_rest(world: World) -> None:
+    """A claim that wants more and rests says why, and somebody is to act next: the node, or a timer."""
+    process = world.process
+    if process is None or not world.is_sound or not is_settled(process) or process.memory == Memory():
+        return
+    claim = world.claim
+    if claim.requested_bytes <= claim.capacity_bytes:
+        return
+    if not claim.conditions and not claim.state:
+        raise BrokenLawError("a claim rests without an explanation")
+    if process.memory.attempt == "failed" and not claim.has_condition(CONTROLLER_RESIZE_ERROR):
+        raise BrokenLawError("an attempt failed for good, and the claim does not say so")
+    if process.timer == "none" and claim.state not in AT_WORK:
+        raise BrokenLawError("a claim rests, and nobody will ever look at it again")
+
+
 def check_silence(world: World, options: Setting) -> None:
     """Law 5: where everything is known and nothing is due, a look writes nothing and calls nobody."""
     process = world.process
-    if (
-        process is None
-        or process.at is not None
-        or process.dirty
-        or process.resume is not None
-        or process.timer in ("now", AWAY)
-        or process.claim.version != CURRENT
-        or process.volume.version != CURRENT
-        or process.memory == Memory()  # nothing was learnt of this claim: `check_rest` is for those
-    ):
+    if process is None or not is_settled(process) or process.memory == Memory():
         return
     blocked = process.memory.blockers
-    before = world._replace(process=look(process)._replace(users=None if blocked == Users() else blocked))
+    before = replace(world, process=replace(look(process), users=None if blocked == Users() else blocked))
     step = decide(before, options)
     if isinstance(step.effect, RecordClaim | RecordVolume | CallDriver):
         raise BrokenLawError(f"law 5: a look that nobody asked for does {type(step.effect).__name__}")
