@@ -38,12 +38,18 @@ async def run_demo(options: Options, *, parts: Parts, display: Display) -> Resul
     remains = await clean_remains(parts.release)
     for line in remains:
         display.note(line)
-    async with set_stage(options, parts=parts, display=display) as stage, asyncio.TaskGroup() as group:
+    async with set_stage(options, parts=parts, display=display) as stage:
+        return await _perform(options, stage=stage, parts=parts, display=display, remains=remains)
+
+
+async def _perform(options: Options, *, stage: Stage, parts: Parts, display: Display, remains: list[str]) -> Result:
+    """Run the show beside the watch of events and the sampling of metrics. Raises DemoError, as it is."""
+    failure: DemoError | None = None
+    result = Result(ok=False)
+    async with asyncio.TaskGroup() as group:
         show = Show(options, stage=stage, parts=parts, display=display)
         sampler = metrics.Sampler(stage.http_port)
         background = [group.create_task(stage.observer.run()), group.create_task(sampler.run())]
-        failure: DemoError | None = None
-        result = Result(ok=False)
         try:
             result = await show.run(sampler, remains=remains)
             display.result(result)
