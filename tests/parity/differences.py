@@ -9,9 +9,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from tests.parity.recorded import RETRY_MAX_S, Case, distinct
-
 from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS
+from tests.parity.recorded import RETRY_MAX_S, Case, distinct
 
 Outcome = dict[str, Any]
 INFEASIBLE = {"INVALID_ARGUMENT", "OUT_OF_RANGE", "NOT_FOUND"}

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-from tests.parity.recorded import DRIVER, RETRY_MAX_S, RETRY_START_S, Case, count_label, distinct
-from tests.parity.simulation import Answer, Simulation
-
 from resizer.core.pacing import Limits
 from resizer.core.state import CallDriver, Policy, Users
 from resizer.core.verdict import Failure, classify, not_called
@@ -18,6 +15,8 @@ from resizer.model.objects import (
     Condition,
     Volume,
 )
+from tests.parity.recorded import DRIVER, RETRY_MAX_S, RETRY_START_S, Case, count_label, distinct
+from tests.parity.simulation import Answer, Simulation
 
 UID = "00000000-0000-4000-8000-000000000001"
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+
 from tests.parity.differences import DIFFERENCES, Expectation, expect
 from tests.parity.play import play
 from tests.parity.recorded import Case, read_cases
