@@ -17,6 +17,7 @@ from typing import Self
 from resizer.devcluster.apiserver.server import ApiServer
 from resizer.devcluster.attacher import Attacher
 from resizer.devcluster.client import Client
+from resizer.devcluster.ephemeral import EphemeralClaims
 from resizer.devcluster.kubelet import Containers, Kubelet
 from resizer.devcluster.kubelet_growth import KubeletTiming
 from resizer.devcluster.kubelet_scheduler import Scheduler
@@ -80,7 +81,7 @@ async def _running(cluster: Cluster, plugins: Sequence[Plugin]) -> AsyncIterator
     """Run the parts beside the block; one that fails ends the block. The block's own error leaves as it is."""
     client, mirrors = cluster.client, cluster.mirrors
     parts = [mirror.run() for mirror in mirrors.all]
-    parts += [Scheduler(client=client, mirrors=mirrors).run()]
+    parts += [Scheduler(client=client, mirrors=mirrors).run(), EphemeralClaims(client=client, mirrors=mirrors).run()]
     parts += [Provisioner(client=client, mirrors=mirrors, plugin=plugin).run() for plugin in plugins]
     parts += [Attacher(client=client, mirrors=mirrors, plugin=plugin).run() for plugin in plugins]
     parts += [kubelet.run() for kubelet in cluster.kubelets.values()]

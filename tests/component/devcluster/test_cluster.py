@@ -210,3 +210,20 @@ async def test_pod_that_comes_back_waits_for_the_detach(tmp_path, scripted_drive
             attached = method == "ControllerPublishVolume"
         elif method.startswith("Node"):
             assert attached, scripted_driver.calls
+
+
+async def test_generic_ephemeral_volume_lives_with_its_pod(tmp_path, scripted_driver, build, wait_until):
+    """The pod's template becomes a claim of the derived name, which goes with the pod, and its volume with it."""
+    async with Cluster.start(state_dir=tmp_path, drivers=[scripted_driver.address]) as cluster:
+        client = cluster.client
+        await client.create(STORAGE_CLASSES, build.storage_class("fast", DRIVER))
+        pod = build.pod("db", "unused")
+        template = {"metadata": {"labels": {"a": "b"}}, "spec": build.claim("x", "fast", "3Gi")["spec"]}
+        pod["spec"]["volumes"] = [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}]
+        await client.create(PODS, pod)
+        await wait_until(client, PODS, "db", is_running, namespace="default")
+        claim = await client.get(CLAIMS, "db-scratch", namespace="default")
+        assert claim["metadata"]["labels"] == {"a": "b"}
+        await client.delete(PODS, "db", namespace="default")
+        await wait_until(client, VOLUMES, claim["spec"]["volumeName"], is_gone)
+        assert (await client.list(CLAIMS)).items == []
