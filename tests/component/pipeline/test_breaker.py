@@ -1,9 +1,13 @@
 from resizer.pipeline.stages.breaker import OPEN_AFTER, Breaker
 
 
+def ask(breaker: Breaker, now_s: float, volume: str = "v") -> float:
+    return breaker.admit(now_s, volume=volume)
+
+
 def failing(breaker: Breaker, times: int, *, now_s: float = 0.0, volumes: int = 5) -> None:
     for number in range(times):
-        assert breaker.admit(now_s) == 0
+        assert ask(breaker, now_s) == 0
         breaker.fail(now_s, volume=f"v{number % volumes}")
 
 
@@ -14,7 +18,7 @@ def test_it_opens_after_failures_in_a_row_and_turns_claims_away():
     assert breaker.state == "closed"
     failing(breaker, 1)
     assert (breaker.state, breaker.opened) == ("open", 1)
-    waits = [breaker.admit(0.5) for _ in range(3)]
+    waits = [ask(breaker, 0.5) for _ in range(3)]
     assert waits == sorted(set(waits)), "they do not all come back at once"
     assert 0.5 < waits[0] < 0.6
 
@@ -43,9 +47,9 @@ def test_one_call_probes_and_a_failed_probe_waits_longer():
     for _ in range(5):
         began_s = now_s
         now_s += breaker.remaining_s(now_s)
-        assert breaker.admit(now_s) == 0
+        assert ask(breaker, now_s) == 0
         assert breaker.state == "half-open"
-        assert breaker.admit(now_s) > 0, "no second probe beside the first"
+        assert ask(breaker, now_s) > 0, "no second probe beside the first"
         breaker.fail(now_s, volume="v")
         delays.append(now_s - began_s)
     assert delays == [1, 2, 4, 4, 4]
@@ -56,9 +60,9 @@ def test_a_probe_that_succeeds_closes_it():
     """The first answer of a driver that is back ends it all, the longer delay too."""
     breaker = Breaker(first_s=1.0)
     breaker.trip(0.0)
-    assert breaker.admit(1.0) == 0
+    assert ask(breaker, 1.0) == 0
     breaker.succeed()
-    assert breaker.admit(1.0) == 0
+    assert ask(breaker, 1.0) == 0
     assert breaker.state == "closed"
     breaker.trip(2.0)
     assert breaker.remaining_s(2.0) == 1.0
@@ -68,9 +72,9 @@ def test_a_probe_that_is_cut_off_gives_its_place_to_the_next():
     """A probe that was never sent, or was cancelled, must not keep the circuit open for ever."""
     breaker = Breaker(first_s=1.0)
     breaker.trip(0.0)
-    assert breaker.admit(1.0) == 0
+    assert ask(breaker, 1.0) == 0
     breaker.abandon()
-    assert breaker.admit(1.0) == 0
+    assert ask(breaker, 1.0) == 0
 
 
 def test_late_failures_do_not_prolong_it():
@@ -80,3 +84,27 @@ def test_late_failures_do_not_prolong_it():
     breaker.fail(0.9, volume="late")
     breaker.trip(0.9)
     assert breaker.remaining_s(0.9) < 0.2
+
+
+def test_a_volume_that_works_is_not_starved_by_those_that_do_not():
+    """Fifty unavailable volumes come first at every probe; the one that has not failed gets the next one."""
+    breaker = Breaker(first_s=1.0)
+    bad = [f"bad-{number}" for number in range(50)]
+    failing(breaker, OPEN_AFTER, volumes=OPEN_AFTER)
+    for name in bad[:20]:
+        breaker.fail(0.0, volume=name)
+    assert ask(breaker, 0.5, "good") > 0
+    now_s = breaker.remaining_s(0.0)
+    assert all(ask(breaker, now_s, name) > 0 for name in bad[:20]), "they give way"
+    assert ask(breaker, now_s, "good") == 0
+    breaker.succeed()
+    assert breaker.state == "closed"
+
+
+def test_who_gives_way_does_so_for_a_while_only():
+    """The volume that was to probe may be gone with its claim: after one more delay anybody probes."""
+    breaker = Breaker(first_s=1.0)
+    failing(breaker, OPEN_AFTER)
+    assert ask(breaker, 0.5, "soon gone") > 0
+    assert ask(breaker, 1.0, "v0") > 0
+    assert ask(breaker, 2.0, "v0") == 0

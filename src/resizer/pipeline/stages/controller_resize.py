@@ -61,7 +61,7 @@ class ControllerResize:
     async def _ask_unless_down(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         """Ask, if the circuit is closed or wants a probe; what comes of it moves the circuit."""
         clock, breaker = asyncio.get_running_loop().time, self._breaker
-        wait_s = breaker.admit(clock())
+        wait_s = breaker.admit(clock(), volume=volume.handle)
         if wait_s > 0:
             text = f"driver {self._plugin.facts.name} is down (circuit open): it was not called and is tried again soon"
             return replace(not_called(text), retry_after_s=wait_s)
