@@ -29,6 +29,7 @@ from resizer.kube.pods import KubePods
 from resizer.kube.projection import decode_claim, decode_volume
 from resizer.kube.reflector import PAGE_SIZE, Reflector, Selection, Timing
 from resizer.kube.resource import CLAIMS, VOLUMES, Resource
+from resizer.kube.review import RightsReview
 from resizer.kube.rights import REQUIRED_FOR_ELECTION, Rights
 from resizer.kube.secrets import KubeSecrets
 from resizer.kube.store import Store
@@ -42,6 +43,8 @@ WATCH_STALE_S: Final = 72.0
 """A watch older than this is stale: a bookmark comes once a minute, and a silent one is closed after 70 s."""
 STUCK_S: Final = 180.0
 """No loop waits longer than this before it tries again: 70 s of silence, a list of 60 s, 30 s of back-off."""
+ELECTION_STUCK_S: Final = 60.0
+"""A leader tries every second; a follower hears of each renewal, and looks for itself after 30 s without one."""
 _PROBE_S: Final = 10.0
 _VERSION: Final = Resource("", "", "version")
 
@@ -113,7 +116,8 @@ class KubeClient:
         )
         self._options = options
         self._telemetry = telemetry
-        self._electors: list[Elector] = []
+        self._electors: dict[str, Elector] = {}
+        self._review = RightsReview(transport, rights)
 
     @classmethod
     async def open(
@@ -183,6 +187,9 @@ class KubeClient:
         async with asyncio.TaskGroup() as group:
             for reflector in self._main_reflectors():
                 group.create_task(reflector.run())
+            if self._options.watch_volumes:
+                # The node agent needs less than the required rights: it is told by 403s alone.
+                group.create_task(self._review.run())
             group.create_task(self.pods.run())
             group.create_task(self.attachments.run())
 
@@ -211,6 +218,8 @@ class KubeClient:
     ) -> Elector:
         """Return a contender for this driver's lease, in the namespace given or our own."""
         self.rights.require(REQUIRED_FOR_ELECTION)
+        self._review.lease_namespace = namespace or self.namespace
+        self._review.look_again()
         made = Elector(
             self.transport,
             name=lease_name(driver),
@@ -220,7 +229,7 @@ class KubeClient:
             timing=timing,
             labels=labels,
         )
-        self._electors.append(made)
+        self._electors[made.name] = made
         return made
 
     def readiness_problems(self) -> list[str]:
@@ -239,8 +248,12 @@ class KubeClient:
     def liveness_problems(self) -> list[str]:
         """Which loop has stopped trying; empty while all do. Loops that were not started do not count."""
         ages = {r.selection.resource.plural: r.health.attempt_age_s() for r in self._all_reflectors() if r.running}
-        ages |= {elector.name: elector.attempt_age_s() for elector in self._electors if elector.running}
-        return [f"{name}: nothing was tried for {age:.0f}s" for name, age in ages.items() if age > STUCK_S]
+        return _stale(ages, STUCK_S) + self.election_problems()
+
+    def election_problems(self) -> list[str]:
+        """Which election has stopped trying (the peer's /healthz/leader-election); empty while all do."""
+        ages = {e.name: e.attempt_age_s() for e in self._electors.values() if e.running}
+        return _stale(ages, ELECTION_STUCK_S)
 
     def watch_ages_s(self) -> dict[str, float]:
         """Seconds since each resource's watch showed life; the oldest where there are several."""
@@ -270,7 +283,7 @@ class KubeClient:
             "cache": self.store.statistics(),
             "requests": self.limiter.statistics(),
             "events": self.events.statistics(),
-            "leases": [elector.statistics() for elector in self._electors],
+            "leases": [elector.statistics() for elector in self._electors.values()],
             "missing_rights": self.rights.state(),
         }
 
@@ -279,6 +292,10 @@ class KubeClient:
 
     def _all_reflectors(self) -> list[Reflector[Any]]:
         return [*self._main_reflectors(), *self.pods.reflectors(), *self.attachments.reflectors()]
+
+
+def _stale(ages_s: dict[str, float], most_s: float) -> list[str]:
+    return [f"{name}: nothing was tried for {age:.0f}s" for name, age in ages_s.items() if age > most_s]
 
 
 def _translating(translate: Translate | None) -> Callable[[bytes | Raw], Volume]:

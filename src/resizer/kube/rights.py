@@ -1,7 +1,8 @@
 """Which rights the API server has refused us: what is missing, what that turns off, and the rule that grants it.
 
-Transport reports each 403 that speaks of RBAC, and each success of what was refused before. Required rights turn
-readiness red; every other one only switches its feature off (DESIGN 7). Admission's 403 (a quota) is none of these.
+Transport reports each 403 that speaks of RBAC, and each success of what was refused before; `review` asks for the
+required ones before they are needed. Required rights turn readiness red; every other one only switches its feature
+off (DESIGN 7). Admission's 403 (a quota) is none of these.
 """
 
 import re
@@ -33,6 +34,7 @@ _FEATURES: Final = {
     "secrets": "expansion secrets",
     "volumeattachments": "waking claims of offline-only drivers when their volume is detached",
     "patch events": "counting up repeated events (each becomes an event of its own)",
+    "selfsubjectaccessreviews": "finding out at start which rights are missing (each is found out when it is used)",
     "leases": "immediate take-over of a released lease (it is polled instead)",
 }
 
@@ -74,6 +76,11 @@ class Rights:
         self._missing: dict[tuple[str, str, str], MissingRight] = {}
         self._said: set[tuple[str, str, str]] = set()
 
+    @property
+    def required(self) -> frozenset[tuple[str, str]]:
+        """The (verb, resource) pairs without which nothing can be grown."""
+        return frozenset(self._required)
+
     def require(self, rights: Iterable[tuple[str, str]]) -> None:
         """Count these (verb, resource) pairs as required from now on, as those of leases when electing."""
         self._required.update(rights)
@@ -85,6 +92,10 @@ class Rights:
             return
         if found[1] == verb and found[2].split("/")[0] == resource.split("/", maxsplit=1)[0]:
             resource = found[2]
+        self.missed(verb=verb, group=group, resource=resource, namespace=namespace)
+
+    def missed(self, *, verb: str, group: str, resource: str, namespace: str) -> None:
+        """Note that a right is missing."""
         # A cluster-wide rule is what is asked for where a claim's namespace may be any.
         place = namespace if resource in ("secrets", "leases") else ""
         key = (verb, resource, place)
