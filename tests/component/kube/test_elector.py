@@ -6,6 +6,7 @@ import pytest
 
 from resizer.devcluster.apiserver.faults import Fault
 from resizer.devcluster.client import LEASES
+from resizer.kube.elector import Elector
 from resizer.kube.lease import LeaseTiming
 from tests.component.kube.rig import Telemetry, fake_time, grant, opened, person, plain_server, running, until
 
@@ -159,6 +160,26 @@ def test_a_leader_that_cannot_renew_fences_itself_before_its_lease_ends(kind, tm
 
 
 @fake_time
+async def test_leader_and_follower_look_alive_with_and_without_the_server(tmp_path):
+    """Each of the two goes on trying, whatever the server does; one that stopped would be reported."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(plain_server())
+        clients = [
+            await stack.enter_async_context(opened(server, tmp_path, name=f"kc-{name}", identity=name))
+            for name in ("one", "two")
+        ]
+        workers = [Worker(client.elector("d.csi", namespace="default"), []) for client in clients]
+        async with running(*(worker.run() for worker in workers)):
+            for minute in range(10):
+                if minute == 5:
+                    server.faults.add(Fault(kind="reset", resource="leases"))
+                await asyncio.sleep(60)
+                assert [client.liveness_problems() for client in clients] == [[], []]
+            workers[0].elector._attempt_at -= 100
+            assert len(clients[0].election_problems()) == 1
+
+
+@fake_time
 async def test_short_trouble_costs_no_leadership(tmp_path):
     """One lost answer, one 503, one reset: renewals go on, work is never cancelled."""
     async with contextlib.AsyncExitStack() as stack:
@@ -296,6 +317,42 @@ async def test_lease_traffic_does_not_wait_behind_other_requests(tmp_path):
             for read in reads:
                 read.cancel()
             await asyncio.gather(*reads, return_exceptions=True)
+
+
+class StuckTransport:
+    """Answers the first calls and then never again, whatever deadline it is given: what no server can make happen."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.stuck = False
+
+    async def request(self, request):
+        while self.stuck:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1000)
+                self.stuck = False
+        return await self.transport.request(request)
+
+
+@fake_time
+async def test_the_fence_holds_even_when_a_renewal_ignores_its_deadline(tmp_path):
+    """The fence has a timer of its own: work is cancelled on time though the renewals hang in a call for ever."""
+    async with plain_server() as server, opened(server, tmp_path) as client:
+        transport = StuckTransport(client.transport)
+        elector = Elector(
+            transport, name=NAME, namespace="default", identity="one", telemetry=Telemetry(), timing=LeaseTiming()
+        )
+        worker = Worker(elector, [])
+        task = asyncio.create_task(worker.run())
+        await until(lambda: worker.leading, timeout_s=30)
+        await asyncio.sleep(10)
+        transport.stuck, stuck_at = True, now()
+        await until(lambda: worker.cancelled_at is not None, timeout_s=60)
+        assert worker.cancelled_at - stuck_at <= 5.1
+        assert not elector.is_held()
+        transport.stuck = False
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_what_the_work_raises_comes_out_after_the_release(stack, tmp_path):
