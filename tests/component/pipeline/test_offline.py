@@ -1,6 +1,7 @@
 import asyncio
 
 import msgspec
+import pytest
 
 from tests.component.pipeline.rig import GIB, Rig, is_grown, running_rig
 from tests.scripted_driver import Answer, Plan
@@ -97,3 +98,71 @@ async def test_a_pod_of_another_claim_wakes_nobody(folder):
         assert rig.sizes() == [5 * GIB]
         rig.delete("pods", "two")
         await rig.wait(is_grown(rig), timeout_s=5)
+
+
+REQUIRED = [
+    ("", "persistentvolumeclaims", ["get", "list", "watch"]),
+    ("", "persistentvolumeclaims/status", ["patch"]),
+    ("", "persistentvolumes", ["get", "list", "watch", "patch"]),
+    ("", "events", ["create", "patch"]),
+]
+PODS = ("", "pods", ["get", "list", "watch"])
+
+
+def limited_kubeconfig(rig: Rig, rules: list[tuple[str, str, list[str]]]) -> str:
+    """A kubeconfig of a user with these rights only."""
+    rbac = "rbac.authorization.k8s.io"
+    listed = [{"apiGroups": [group], "resources": [resource], "verbs": verbs} for group, resource, verbs in rules]
+    rig.create("clusterroles", {"metadata": {"name": "limited"}, "rules": listed}, group=rbac)
+    role = {"apiGroup": rbac, "kind": "ClusterRole", "name": "limited"}
+    subjects = [{"apiGroup": rbac, "kind": "User", "name": "limited"}]
+    binding = {"metadata": {"name": "limited"}, "roleRef": role, "subjects": subjects}
+    rig.create("clusterrolebindings", binding, group=rbac)
+    path = rig.folder / "limited"
+    rig.server.kubeconfig(path, token=rig.server.add_token("limited"))
+    return str(path)
+
+
+async def test_the_peers_rights_are_enough_to_be_woken_by_a_pod(folder):
+    """Without the right to VolumeAttachments the end of the pod still wakes the claim, and /readyz stays green."""
+    async with running_rig(folder, offline_plan(1)) as rig:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.attach("csi-1")
+        rig.start(kubeconfig=limited_kubeconfig(rig, [*REQUIRED, PODS]), **SLOW)
+        await wait_refused(rig, 1)
+        assert (await rig.fetch("/readyz"))[0] == 200
+        rig.delete("pods", "writer")
+        await rig.wait(is_grown(rig), timeout_s=5)
+
+
+async def test_without_the_right_to_pods_the_back_off_decides(folder):
+    """Where nobody can tell who uses the volume, the driver is tried again with the ordinary back-off."""
+    async with running_rig(folder, offline_plan(3)) as rig:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.start(kubeconfig=limited_kubeconfig(rig, REQUIRED))
+        await rig.wait(is_grown(rig), timeout_s=5)
+        assert len(rig.sizes()) == 4
+
+
+@pytest.mark.soak  # the linger is ten seconds
+async def test_the_watches_end_with_their_reason(folder):
+    """When the claim is grown nobody holds the watch of attachments any longer; it ends after its linger."""
+    async with running_rig(folder, offline_plan(1)) as rig:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.start(**SLOW)
+        await wait_refused(rig, 1)
+        await rig.wait(lambda: rig.server.audit.count(resource="volumeattachments", verb="watch") == 1)
+        rig.delete("pods", "writer")
+        await rig.wait(is_grown(rig), timeout_s=5)
+
+        async def watched() -> set[str]:
+            state = await rig.debug_state()
+            return {watch["resource"] for watch in state["kubernetes"]["watches"]}
+
+        assert "volumeattachments" in await watched()
+        async with asyncio.timeout(15):
+            while {"volumeattachments", "pods"} & await watched():  # noqa: ASYNC110  # asked over HTTP: nobody tells
+                await asyncio.sleep(0.2)
