@@ -37,6 +37,7 @@ class Attacher:
     async def run(self) -> None:
         """Attach until cancelled."""
         self._mirrors.pods.subscribe(self._on_pod)
+        self._mirrors.users.subscribe(self._on_released)
         self._mirrors.claims.subscribe(self._on_claim)
         self._mirrors.attachments.subscribe(self._on_attachment)
         async with asyncio.TaskGroup() as group:
@@ -45,19 +46,28 @@ class Attacher:
 
     def _on_pod(self, key: str) -> None:
         pod = self._mirrors.pods.get(key)
-        if pod is None or not uses_volumes(pod):
-            for name in self._mirrors.attachments.objects:
-                self._attachments.wake(name)
-        elif pod["spec"].get("nodeName"):
+        if pod is not None and uses_volumes(pod) and pod["spec"].get("nodeName"):
             self._pods.wake(key)
+
+    def _on_released(self, key: str) -> None:
+        """A pod that went, or ended, may have been the last to use the claim's volume on its node."""
+        claim = self._mirrors.claims.get(key)
+        volume = claim["spec"].get("volumeName") if claim is not None else None
+        for name, attachment in self._mirrors.attachments.objects.items():
+            if volume is None or attachment["spec"]["source"].get("persistentVolumeName") == volume:
+                self._attachments.wake(name)
 
     def _on_claim(self, key: str) -> None:
         claim = self._mirrors.claims.get(key)
         if claim is None or claim.get("status", {}).get("phase") != "Bound":
             return
-        for name, pod in self._mirrors.pods.objects.items():
-            if pod.get("status", {}).get("phase") == "Pending" and key in claim_mounts(pod):
-                self._pods.wake(name)
+        for name in self._mirrors.users.of(key):
+            self._wake_if_pending(name)
+
+    def _wake_if_pending(self, name: str) -> None:
+        pod = self._mirrors.pods.get(name)
+        if pod is not None and pod.get("status", {}).get("phase") == "Pending":
+            self._pods.wake(name)
 
     def _on_attachment(self, name: str) -> None:
         self._attachments.wake(name)
@@ -65,7 +75,7 @@ class Attacher:
             self._mirrors.handover.detaching.discard(name)
             # A pod that came while the volume was being detached needs it attached again.
             for key in self._mirrors.pods.objects:
-                self._pods.wake(key)
+                self._wake_if_pending(key)
 
     # ---- a pod: make attachments ----
 
@@ -123,19 +133,16 @@ class Attacher:
             await self._publish(name, attachment)
         return None
 
+    def _users(self, attachment: Document) -> list[Document]:
+        """The pods that name the attached volume's claim."""
+        claim = self._mirrors.claim_key_of(attachment["spec"]["source"]["persistentVolumeName"])
+        found = [self._mirrors.pods.get(key) for key in self._mirrors.users.of(claim)]
+        return [pod for pod in found if pod is not None]
+
     def _is_used(self, attachment: Document) -> bool:
         """Whether a pod that is there, deleted or not, uses the volume on that node."""
-        volume = self._mirrors.volumes.get(attachment["spec"]["source"]["persistentVolumeName"])
-        if volume is None:
-            return False
-        ref = volume["spec"].get("claimRef", {})
-        key = f"{ref.get('namespace')}/{ref.get('name')}"
-        return any(
-            pod["spec"].get("nodeName") == attachment["spec"]["nodeName"]
-            and uses_volumes(pod)
-            and key in claim_mounts(pod)
-            for pod in self._mirrors.pods.objects.values()
-        )
+        node = attachment["spec"]["nodeName"]
+        return any(pod["spec"].get("nodeName") == node and uses_volumes(pod) for pod in self._users(attachment))
 
     async def _publish(self, name: str, attachment: Document) -> None:
         if self._plugin.publishes:
@@ -197,11 +204,5 @@ class Attacher:
     async def _tell_pods(self, attachment: Document, text: str) -> None:
         volume = attachment["spec"]["source"]["persistentVolumeName"]
         message = f'AttachVolume.Attach failed for volume "{volume}" : {text}'
-        for pod in list(self._mirrors.pods.objects.values()):
-            keys = claim_mounts(pod)
-            found = self._mirrors.volumes.get(volume) or {"spec": {}}
-            ref = found["spec"].get("claimRef", {})
-            if f"{ref.get('namespace')}/{ref.get('name')}" in keys:
-                await tell(
-                    self._client, pod, type_="Warning", reason="FailedAttachVolume", message=message, source=_SOURCE
-                )
+        for pod in self._users(attachment):
+            await tell(self._client, pod, type_="Warning", reason="FailedAttachVolume", message=message, source=_SOURCE)

@@ -77,6 +77,7 @@ class Kubelet:
         self._mounter = VolumeMounter(client=client, paths=self.paths, node=node)
         self._growth = VolumeGrowth(client=client, mounter=self._mounter, timing=self._timing)
         self._records: dict[str, _Record] = {}
+        self._uids: dict[str, set[str]] = {}
         self._volumes: dict[str, NodeVolume] = {}
         self._pods = Reconciler(f"kubelet {node}", self._sync_pod)
         self._growths = Reconciler(f"kubelet growth {node}", self._grow)
@@ -87,9 +88,9 @@ class Kubelet:
         ids = {name: plugin.node_id if self._is_only_node else self.node for name, plugin in self._plugins.items()}
         await register(self._client, node=self.node, node_ids=ids)
         self._mirrors.pods.subscribe(self._on_pod)
-        for mirror in (self._mirrors.claims, self._mirrors.volumes, self._mirrors.attachments):
-            mirror.subscribe(self._on_need)
         self._mirrors.claims.subscribe(self._on_claim)
+        self._mirrors.volumes.subscribe(self._on_volume)
+        self._mirrors.attachments.subscribe(self._on_attachment)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run())
             group.create_task(self._growths.run())
@@ -99,23 +100,30 @@ class Kubelet:
     def _on_pod(self, key: str) -> None:
         pod = self._mirrors.pods.get(key)
         if pod is not None and pod["spec"].get("nodeName") == self.node:
-            self._records.setdefault(pod["metadata"]["uid"], _Record(key, {}))
-        for uid, record in self._records.items():
-            if record.key == key:
-                self._pods.wake(uid)
-
-    def _on_need(self, key: str) -> None:
-        """Something that pods wait for has changed: look again at those that do not run yet."""
-        del key
-        for uid, record in self._records.items():
-            if not record.is_started:
-                self._pods.wake(uid)
+            uid = pod["metadata"]["uid"]
+            self._records.setdefault(uid, _Record(key, {}))
+            self._uids.setdefault(key, set()).add(uid)
+        for uid in self._uids.get(key, ()):
+            self._pods.wake(uid)
 
     def _on_claim(self, key: str) -> None:
-        """A claim's state has changed: a growth that waited for this may go on."""
-        for name, volume in self._volumes.items():
-            if volume.claim_key == key and volume.is_growth_due:
-                self._growths.wake(name)
+        """A pod may wait for this claim, or a growth for another state of it."""
+        for pod_key in self._mirrors.users.of(key):
+            for uid in self._uids.get(pod_key, ()):
+                if not self._records[uid].is_started:
+                    self._pods.wake(uid)
+        claim = self._mirrors.claims.get(key)
+        volume = self._volumes.get(claim["spec"].get("volumeName", "")) if claim is not None else None
+        if volume is not None and volume.is_growth_due:
+            self._growths.wake(volume.name)
+
+    def _on_volume(self, name: str) -> None:
+        self._on_claim(self._mirrors.claim_key_of(name))
+
+    def _on_attachment(self, name: str) -> None:
+        attachment = self._mirrors.attachments.get(name)
+        if attachment is not None and attachment["spec"]["nodeName"] == self.node:
+            self._on_volume(attachment["spec"]["source"]["persistentVolumeName"])
 
     # ---- a pod ----
 
@@ -130,6 +138,7 @@ class Kubelet:
             await self._tear_down(uid, record)
             if pod is not None and "deletionTimestamp" in pod["metadata"]:
                 await report_gone(self._client, pod)
+            self._forget(uid, record)
             return None
         if not record.is_started and not await self._start(pod, record):
             return None
@@ -235,9 +244,15 @@ class Kubelet:
             async with volume.lock:
                 if uid in volume.targets or not volume.targets:
                     await self._release(volume, uid)
+        record.volumes.clear()
         await self._mounter.remove_pod_folder(uid)
-        self._records.pop(uid, None)
         _log.debug("kubelet.pod_gone", node=self.node, pod=record.key)
+
+    def _forget(self, uid: str, record: _Record) -> None:
+        self._records.pop(uid, None)
+        self._uids[record.key].discard(uid)
+        if not self._uids[record.key]:
+            del self._uids[record.key]
 
     async def _release(self, volume: NodeVolume, uid: str) -> None:
         await self._mounter.unpublish(volume, uid)

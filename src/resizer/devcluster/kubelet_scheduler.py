@@ -26,8 +26,8 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until cancelled."""
         self._mirrors.pods.subscribe(self._on_pod)
-        self._mirrors.nodes.subscribe(self._on_need)
-        self._mirrors.claims.subscribe(self._on_need)
+        self._mirrors.nodes.subscribe(self._on_node)
+        self._mirrors.claims.subscribe(self._on_claim)
         await self._pods.run()
 
     def _on_pod(self, key: str) -> None:
@@ -37,11 +37,19 @@ class Scheduler:
         else:
             self._chosen.pop(key, None)
 
-    def _on_need(self, key: str) -> None:
+    def _on_claim(self, key: str) -> None:
+        for name in self._mirrors.users.of(key):
+            self._wake_if_unscheduled(name)
+
+    def _on_node(self, key: str) -> None:
         del key
-        for name, pod in self._mirrors.pods.objects.items():
-            if not pod["spec"].get("nodeName"):
-                self._pods.wake(name)
+        for name in self._mirrors.pods.objects:
+            self._wake_if_unscheduled(name)
+
+    def _wake_if_unscheduled(self, name: str) -> None:
+        pod = self._mirrors.pods.get(name)
+        if pod is not None and not pod["spec"].get("nodeName"):
+            self._pods.wake(name)
 
     async def _schedule(self, key: str) -> float | None:
         pod = self._mirrors.pods.get(key)

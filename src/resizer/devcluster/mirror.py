@@ -74,6 +74,42 @@ class Mirror:
             listener(key)
 
 
+class ClaimUsers:
+    """Which pods name a claim, by keys; follows the mirror of pods, so that nobody has to search it."""
+
+    def __init__(self, pods: Mirror) -> None:
+        self._pods = pods
+        self._by_claim: dict[str, set[str]] = {}
+        self._by_pod: dict[str, set[str]] = {}
+        self._listeners: list[Listener] = []
+        pods.subscribe(self._on_pod)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` the key of each claim that a pod has let go, by disappearing or by being finished."""
+        self._listeners.append(listener)
+
+    def of(self, claim: str) -> frozenset[str]:
+        """Return the keys of the pods that name the claim of this key, finished ones included."""
+        return frozenset(self._by_claim.get(claim, ()))
+
+    def _on_pod(self, key: str) -> None:
+        pod = self._pods.get(key)
+        named = set(claim_mounts(pod)) if pod is not None else set()
+        before = self._by_pod.pop(key, set())
+        if named:
+            self._by_pod[key] = named
+        for claim in before - named:
+            self._by_claim[claim].discard(key)
+            if not self._by_claim[claim]:
+                del self._by_claim[claim]
+        for claim in named - before:
+            self._by_claim.setdefault(claim, set()).add(key)
+        is_finished = pod is not None and not uses_volumes(pod)
+        for claim in named if is_finished else before - named:
+            for listener in self._listeners:
+                listener(claim)
+
+
 class Handover:
     """Who has an attached volume just now, by the attachment's name: never a kubelet and the attacher at once.
 
@@ -112,11 +148,18 @@ class Mirrors:
         self.attachments = Mirror(client, ATTACHMENTS)
         self.csi_nodes = Mirror(client, CSI_NODES)
         self.handover = Handover()
+        self.users = ClaimUsers(self.pods)
 
     @property
     def all(self) -> tuple[Mirror, ...]:
         """Every one of them."""
         return self.claims, self.volumes, self.pods, self.nodes, self.classes, self.attachments, self.csi_nodes
+
+    def claim_key_of(self, volume_name: str) -> str:
+        """Return the key of the claim that a volume's claimRef names, "" if there is none."""
+        volume = self.volumes.get(volume_name)
+        ref = volume["spec"].get("claimRef", {}) if volume is not None else {}
+        return f"{ref['namespace']}/{ref['name']}" if ref else ""
 
     def volume_of(self, claim: Document) -> Document | None:
         """Return the volume a claim is bound to, None while it is not bound both ways."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from resizer.devcluster.client import CLAIMS, VOLUMES, Client, ConflictError, Document, Endpoint, NotFoundError
 from resizer.devcluster.event import tell
-from resizer.devcluster.mirror import Mirrors, claim_mounts, key_of, split_key
+from resizer.devcluster.mirror import Mirrors, key_of, split_key
 from resizer.devcluster.plugin import Plugin, capability
 from resizer.devcluster.reconciler import Reconciler
 from resizer.devcluster.secret import PREFIX, Ref, read_secret, secret_ref
@@ -50,7 +50,7 @@ class Provisioner:
         """Provision until cancelled."""
         self._mirrors.claims.subscribe(self._on_claim)
         self._mirrors.volumes.subscribe(self._volumes.wake)
-        self._mirrors.pods.subscribe(self._on_pod)
+        self._mirrors.users.subscribe(self._on_released)
         self._mirrors.classes.subscribe(self._on_class)
         self._mirrors.attachments.subscribe(self._on_attachment)
         async with asyncio.TaskGroup() as group:
@@ -69,13 +69,11 @@ class Provisioner:
         elif self._phase(claim) != "Bound" or "deletionTimestamp" in claim["metadata"]:
             self._claims.wake(key)
 
-    def _on_pod(self, key: str) -> None:
-        """A pod that goes may let go a claim that is to be deleted."""
-        if self._mirrors.pods.get(key) is not None:
-            return
-        for name, claim in self._mirrors.claims.objects.items():
-            if "deletionTimestamp" in claim["metadata"]:
-                self._claims.wake(name)
+    def _on_released(self, key: str) -> None:
+        """A pod that went may have been the last to hold a claim that is to be deleted."""
+        claim = self._mirrors.claims.get(key)
+        if claim is not None and "deletionTimestamp" in claim["metadata"]:
+            self._claims.wake(key)
 
     def _on_class(self, name: str) -> None:
         for key, claim in self._mirrors.claims.objects.items():
@@ -176,7 +174,7 @@ class Provisioner:
 
     async def _let_claim_go(self, key: str, claim: Document) -> None:
         """A claim that is to be deleted goes when no pod names it any longer."""
-        if not any(key in claim_mounts(pod) for pod in self._mirrors.pods.objects.values()):
+        if not self._mirrors.users.of(key):
             await self._take_off_protection(CLAIMS, claim)
 
     # ---- a volume ----
