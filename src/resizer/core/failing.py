@@ -96,7 +96,7 @@ def _known(memory: Memory, failure: Failure) -> Attempt:
             return "failed"
         case "uncertain":
             return "unknown"
-        case _:
+        case _:  # pragma: no cover  # mypy proves it unreachable
             assert_never(failure.outcome)
 
 
@@ -105,8 +105,8 @@ def _cause(observation: FailureRecorded) -> str:
 
 
 def _repeats(memory: Memory, failure: Failure) -> int:
-    """How many failures of this class came in a row, with this one."""
-    return memory.repeats + 1 if memory.failure is not None and memory.failure.class_ == failure.class_ else 1
+    """How often the driver has named a time for the next try since it last succeeded, with this failure."""
+    return memory.repeats + (failure.retry_after_s > 0)
 
 
 def is_released(memory: Memory, users: Users | None) -> bool:

@@ -80,7 +80,7 @@ def advance(snapshot: Snapshot, memory: Memory, observation: Observation, policy
             return granting.finish(claim, snapshot, memory, observation, policy)
         case NodeAwaited():
             return Step(Settle("waiting-for-node", observation.check_after_s), memory)
-        case _:
+        case _:  # pragma: no cover  # mypy proves it unreachable
             assert_never(observation)
 
 

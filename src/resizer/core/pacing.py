@@ -54,7 +54,7 @@ def delay_after(
 ) -> float:
     """Seconds until the next try.
 
-    `failures` counts all in a row, `repeats` those of this class, both with this one; `is_in_use`: a running pod
+    `failures` counts all in a row, `repeats` those that named a time, both with this one; `is_in_use`: a running pod
     uses the volume. A driver that names a time is taken by its word once; if it still refuses then, each further
     wait is longer by that time, up to an hour.
     """

@@ -54,7 +54,7 @@ class Memory(Struct, frozen=True):
     from_bytes: int = 0
     failures: int = 0
     repeats: int = 0
-    """How many of the failures in a row were of the last one's class."""
+    """How many of them named a time for the next try."""
     restarts: int = 0
     """Looks in a row that ended in a fresh look, without growth."""
     failure: Failure | None = None

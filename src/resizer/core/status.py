@@ -42,9 +42,8 @@ class ClaimChange:
         self._conditions = list(claim.conditions)
 
     def allocate(self, text: str) -> None:
-        """Record the target."""
-        if self._claim.allocated != text:
-            self._status["allocatedResources"] = {"storage": text}
+        """Record a target other than the present one."""
+        self._status["allocatedResources"] = {"storage": text}
 
     def capacity(self, text: str) -> None:
         """Record the size that the claim now has."""

@@ -98,7 +98,7 @@ def _class_of(code: GrpcCode) -> FailureClass:
             return "denied"
         case "UNKNOWN" | "ALREADY_EXISTS" | "INTERNAL" | "DATA_LOSS":
             return "internal"
-        case _:
+        case _:  # pragma: no cover  # mypy proves it unreachable
             assert_never(code)
 
 
