@@ -6,7 +6,7 @@ A state is read when no claim and no volume has been written for longer than the
 to come would have come by then. The outcome has the recording's own form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -58,19 +58,26 @@ def name_of(case: Case) -> str:
     return f"{case.file}-{case.id}"
 
 
-async def play_through(cases: Sequence[Case], folder: Path) -> list[Played]:
-    """Play all these cases at once, in a few seconds for every hundred."""
+SETTINGS = {
+    "retry_interval_start": f"{RETRY_START_S / SPEEDUP * 1000:.0f}ms",
+    "retry_interval_max": f"{RETRY_MAX_S / SPEEDUP * 1000:.0f}ms",
+}
+
+
+async def play_through(
+    cases: Sequence[Case], folder: Path, *, disturb: Callable[[Rig], Awaitable[None]] | None = None
+) -> list[Played]:
+    """Play all these cases at once, in a second for every hundred. `disturb` does harm, and mends it, at the start."""
     answers = {f"{EXPAND}/h-{name_of(case)}": _answers(case) for case in cases}
     plans = (Plan(name=DRIVER, answers=answers), Plan(**_fields(NODE_ONLY) | {"name": NODE_ONLY_DRIVER}))
     async with running_rig(folder, *plans) as rig:
         rig.create("secrets", {"metadata": {"name": SECRET, "namespace": NAMESPACE}, "stringData": _secret(cases)})
         for case in cases:
             _seed(rig, case)
-        rig.start(
-            retry_interval_start=f"{RETRY_START_S / SPEEDUP * 1000:.0f}ms",
-            retry_interval_max=f"{RETRY_MAX_S / SPEEDUP * 1000:.0f}ms",
-        )
+        rig.start(**SETTINGS)
         await rig.wait(lambda: len(rig.logged("group.started")) == 2)
+        if disturb is not None:
+            await disturb(rig)
         await rig.wait_quiet(QUIET_S)
         for round_ in range(max((len(case.scenario.get("then", ())) for case in cases), default=0)):
             for case in cases:

@@ -90,6 +90,13 @@ class Rig:
             task, self._task = self._task, None
             await asyncio.wait_for(task, 20)
 
+    async def kill(self) -> None:
+        """Cut the pipeline off wherever it is, as a killed process: what it remembered is lost."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.wait({task})
+
     def _note(self) -> None:
         self.last_change_s = asyncio.get_running_loop().time()
         self.changed.set()
