@@ -31,7 +31,8 @@ _PATTERN: Final = "*-reg.sock"
 _TYPE: Final = "CSIPlugin"
 _MOST_SOCKETS: Final = 200
 _ASK_TIMEOUT_S: Final = 5.0
-_SHOWN: Final = 200
+_SHOWN: Final = 160
+_TRIED: Final = 750
 
 
 class DriverNotFoundError(Exception):
@@ -63,9 +64,11 @@ class SocketFinder:
         for one in found:
             self._known[one.driver] = one
         if driver not in self._known:
-            tried = "; ".join(problems) or f"no socket {self._root / REGISTRY / _PATTERN} is there"
+            said = [f"registered: {', '.join(sorted(one.driver for one in found))}"] if found else []
+            said += [printable(problem, limit=_SHOWN) for problem in problems]
+            tried = "; ".join(said) or f"no socket {self._root / REGISTRY / _PATTERN} is there"
             raise DriverNotFoundError(
-                f"no node plugin of driver {driver} answers on this node ({printable(tried, limit=3 * _SHOWN)}): "
+                f"no node plugin of driver {driver} answers on this node ({printable(tried, limit=_TRIED)}): "
                 "is its DaemonSet running here? A plugin that does not register is named by --csi-address"
             )
         return self._known[driver]
