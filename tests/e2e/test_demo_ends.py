@@ -17,7 +17,14 @@ needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not os.access("/dev/loop-control", os.R_OK | os.W_OK),
     reason="needs root and loop devices",
 )
-MOMENTS = ("backend", "metrics at", "is bound", "asking for", "everything keeps running")
+SOAK = pytest.mark.soak
+MOMENTS = (
+    "metrics at",
+    "asking for",
+    pytest.param("backend", marks=SOAK),
+    pytest.param("is bound", marks=SOAK),
+    pytest.param("everything keeps running", marks=SOAK),
+)
 
 
 @needs_ext4
@@ -55,7 +62,9 @@ async def test_impatient_second_ctrl_c_does_not_break_the_clean_up(demo, until, 
 
 @needs_root
 @pytest.mark.root
-@pytest.mark.parametrize("moment", ["metrics at", "is bound", "asking for"])
+@pytest.mark.parametrize(
+    "moment", ["asking for", pytest.param("metrics at", marks=SOAK), pytest.param("is bound", marks=SOAK)]
+)
 async def test_ctrl_c_leaves_no_mount_and_no_loop_device(demo, until, stop, moment):
     """The same with mounted filesystems and a writer on them."""
     process = demo.start(*LOOP)
@@ -67,7 +76,7 @@ async def test_ctrl_c_leaves_no_mount_and_no_loop_device(demo, until, stop, mome
 
 @needs_root
 @pytest.mark.root
-@pytest.mark.parametrize("moment", ["is bound", "everything keeps running"])
+@pytest.mark.parametrize("moment", ["everything keeps running", pytest.param("is bound", marks=SOAK)])
 def test_next_run_cleans_what_a_killed_one_left(demo, until, moment):
     """After kill -9 the writer dies with its parent; the next run says what it found, removes it and succeeds."""
     process = demo.start(*LOOP)
