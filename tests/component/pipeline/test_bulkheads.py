@@ -101,6 +101,7 @@ async def test_a_driver_that_is_down_is_not_called_by_every_claim(folder):
         turned_away = [entry for entry in rig.logged("claim.looked_at") if entry["reason"] == "not-called"]
         assert len(rig.driver.calls_of(EXPAND)) < 100
         assert len(turned_away) > 400
+        assert len(rig.logged("driver.circuit_open")) == 1, "said once, though many calls were under way"
         assert (await rig.debug_state())["drivers"][0]["circuit"] in {"open", "half-open"}
         last = turned_away[-1]["claim"].removeprefix("default/")
         await rig.wait(lambda: "circuit open" in rig.event_messages(last))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from resizer.app import StartError
 from resizer.core.verdict import classify
 from resizer.csi.rules import load_known_rules, load_rules
 from tests.component.pipeline.rig import GIB, is_grown, running_rig
@@ -103,3 +104,22 @@ async def test_a_limit_of_the_back_end_is_kept_to_over_a_restart(folder):
         # A change of the wish ends the wait. The new process does not know how the first attempt ended, so that is
         # settled first.
         assert rig.sizes() == [5 * GIB, 5 * GIB, 6 * GIB]
+
+
+async def test_a_folder_of_own_rules(folder):
+    """`--driver-rules` adds a user's rules for any driver; one that cannot be read stops the start with one line."""
+    rules = folder / "rules"
+    rules.mkdir()
+    (rules / "mine.yaml").write_text("driver: '*.csi.example.com'\nrules: [{match: pool .* is full, class: quota}]")
+    answers = {"ControllerExpandVolume": (Answer(code="INTERNAL", message="pool gold is full"),)}
+    async with running_rig(folder, Plan(answers=answers)) as rig:
+        rig.seed()
+        rig.start(driver_rules=str(rules))
+        await rig.wait(lambda: bool(rig.logged("claim.looked_at")))
+        assert rig.logged("claim.looked_at")[0]["reason"] == "quota"
+        await rig.stop()
+        (rules / "mine.yaml").write_text("driver: x\nrules: [{match: '(', class: quota}]")
+        rig.start(driver_rules=str(rules))
+        with pytest.raises(StartError, match=r"mine\.yaml: rules\[0\]\.match") as refused:
+            await rig.stop()
+        assert refused.value.exit_code == 2

@@ -7,7 +7,8 @@ a call: see `breaker`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import structlog
 from msgspec.structs import replace
@@ -65,32 +66,29 @@ class ControllerResize:
         if wait_s > 0:
             text = f"driver {self._plugin.facts.name} is down (circuit open): it was not called and is tried again soon"
             return replace(not_called(text), retry_after_s=wait_s)
-        was, is_known = breaker.state, False
+        move: Callable[[], None] = breaker.abandon
         try:
             outcome = await self._ask(volume, call)
-            is_known = isinstance(outcome, Expanded) or outcome.outcome != "unchanged"
             if isinstance(outcome, Failure) and outcome.code == "UNAVAILABLE":
-                breaker.fail(clock(), volume=volume.handle)
-            elif is_known:
-                breaker.succeed()
+                move = partial(breaker.fail, clock(), volume=volume.handle)
+            elif isinstance(outcome, Expanded) or outcome.outcome != "unchanged":
+                move = breaker.succeed
         except NotConnectedError as error:
-            is_known = True
-            breaker.trip(clock())
-            outcome = replace(not_called(str(error)), retry_after_s=breaker.remaining_s(clock()))
+            outcome, move = not_called(str(error)), partial(breaker.trip, clock())
         finally:
-            if not is_known:
-                breaker.abandon()
-        self._log_change(was)
+            self._move_circuit(move)
+        if isinstance(outcome, Failure) and outcome.outcome == "unchanged":
+            return replace(outcome, retry_after_s=breaker.remaining_s(clock()))
         return outcome
 
-    def _log_change(self, was: str) -> None:
+    def _move_circuit(self, move: Callable[[], None]) -> None:
+        driver, was = self._plugin.facts.name, self._breaker.state
+        move()
         now = self._breaker.state
-        if was == "closed" and now != "closed":
-            log.warning(
-                "driver.circuit_open", driver=self._plugin.facts.name, consequence="claims wait, one call probes"
-            )
+        if was == "closed" and now == "open":
+            log.warning("driver.circuit_open", driver=driver, consequence="claims wait while one call at a time probes")
         elif was != "closed" and now == "closed":
-            log.info("driver.circuit_closed", driver=self._plugin.facts.name)
+            log.info("driver.circuit_closed", driver=driver)
 
     async def _ask(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         try:
