@@ -64,6 +64,7 @@ class Rig:
     @contextlib.asynccontextmanager
     async def agent(self, node: str = "node-1", **more: Any) -> AsyncIterator[None]:
         chosen = {"csi_addresses": (str(self.socket),), "grace_s": 1.0}
+        await asyncio.to_thread(self.kubelet_dir(node).mkdir, parents=True, exist_ok=True)
         options = AgentOptions(
             node=node, kubelet_dir=self.kubelet_dir(node), kubeconfig=self.kubeconfig, **(chosen | more)
         )
