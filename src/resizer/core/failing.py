@@ -106,7 +106,7 @@ def _cause(observation: FailureRecorded) -> str:
 
 def _repeats(memory: Memory, failure: Failure) -> int:
     """How often the driver has named a time for the next try since it last succeeded, with this failure."""
-    return memory.repeats + (failure.retry_after_s > 0)
+    return memory.repeats + (failure.retry_after_s > 0 and failure.outcome != "unchanged")
 
 
 def is_released(memory: Memory, users: Users | None) -> bool:

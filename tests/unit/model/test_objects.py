@@ -35,6 +35,14 @@ def test_a_finished_pod_uses_nothing(phase, expected):
     assert Pod("n", "p", "u", "1", phase=phase).finished is expected
 
 
+@pytest.mark.parametrize(
+    ("phase", "node", "expected"), [("Running", "n1", True), ("Running", "", False), ("Pending", "n1", False)]
+)
+def test_a_pod_uses_its_volumes_where_it_runs(phase, node, expected):
+    """Running, and on a node."""
+    assert Pod("n", "p", "u", "1", phase=phase, node=node).uses_volumes is expected
+
+
 def test_an_error_names_what_was_tried():
     """One line: verb, resource, name, cause."""
     error = ApiError("no such thing", verb="get", resource="persistentvolumes", name="v", status=404)

@@ -1,0 +1,161 @@
+"""The claim loop around the core: conflicts, an API server that is away, another uid under the same name."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from resizer.core.state import Memory
+from resizer.model.driver import Expansion
+from resizer.model.errors import ConflictError, DriverError, NotFoundError, UnavailableError
+from tests.unit.pipeline.conftest import CLAIM, GI, Plugin, Rig, Server
+
+pytestmark = pytest.mark.looptime
+KEY = CLAIM.key
+
+
+async def test_a_claim_is_grown_in_one_look(rig):
+    """Intent, call, volume, claim: three patches, one call, and nothing to remember."""
+    here = rig()
+    result = await here.loop.look(KEY)
+    assert result.outcome == "finished"
+    assert (here.server.claim(KEY).capacity, here.server.volume("pv").capacity) == ("5Gi", "5Gi")
+    assert here.plugin.calls == [5 * GI]
+    assert len(here.server.written) == 3
+    assert here.reasons() == ["Resizing", "VolumeResizeSuccessful"]
+    assert len(here.memories) == 0
+
+
+async def test_nothing_asked_for_means_no_write(rig):
+    """Silence."""
+    here = rig(Server(replace(CLAIM, requested="3Gi")))
+    assert (await here.loop.look(KEY)).outcome == "idle"
+    assert not here.server.written
+    assert (await here.loop.look("default/unknown")).outcome == "gone"
+
+
+async def test_a_conflict_decides_the_same_observation_again(rig):
+    """Somebody writes between our read and our patch: the driver's answer is kept, and no failure is announced."""
+    here = rig()
+    conflicts = iter((True, False, True, False, True))
+
+    def fail(verb, what):
+        if verb == "patch" and next(conflicts, False):
+            raise ConflictError("changed", verb=verb, resource=what)
+
+    here.server.fail = fail
+    result = await here.loop.look(KEY)
+    assert result.outcome == "finished"
+    assert here.plugin.calls == [5 * GI]
+    assert here.reasons() == ["Resizing", "VolumeResizeSuccessful"]
+
+
+async def test_conflicts_without_end_back_off(rig):
+    """After three at once the claim is put down for a while, and nothing is announced."""
+    here = rig()
+
+    def fail(verb, what):
+        if verb == "patch":
+            raise ConflictError("changed", verb=verb, resource=what)
+
+    here.server.fail = fail
+    first = await here.loop.look(KEY)
+    second = await here.loop.look(KEY)
+    assert (first.outcome, second.outcome) == ("retry", "retry")
+    assert 0.9 <= first.requeue_after_s <= 1.0 < second.requeue_after_s
+    assert here.reasons() == []
+
+
+@pytest.mark.parametrize("down", ["volume", "claim"])
+async def test_an_answer_is_kept_while_the_api_server_is_away(rig, down):
+    """The driver is not asked again for what it has answered: the answer is written down when that is possible."""
+    here = rig()
+
+    def fail(verb, what):
+        if verb == "patch" and what == down and here.plugin.calls:
+            raise UnavailableError("away", verb=verb, resource=what)
+
+    here.server.fail = fail
+    for _ in range(3):
+        assert (await here.loop.look(KEY)).outcome == "retry"
+    here.server.fail = lambda *_: None
+    assert (await here.loop.look(KEY)).outcome == "finished"
+    assert here.plugin.calls == [5 * GI]
+
+
+async def test_a_failure_is_kept_while_the_api_server_is_away(rig):
+    """An error of the driver, too, is taken up at the next look."""
+    here = rig()
+
+    def refuse(size):
+        raise DriverError("OUT_OF_RANGE", f"{size} is too large")
+
+    def fail(verb, what):
+        if verb == "patch" and here.plugin.calls:
+            raise UnavailableError("away", verb=verb, resource=what)
+
+    here.plugin.answer, here.server.fail = refuse, fail
+    assert (await here.loop.look(KEY)).outcome == "retry"
+    here.server.fail = lambda *_: None
+    result = await here.loop.look(KEY)
+    assert (result.outcome, result.requeue_after_s) == ("retry", 300.0)
+    assert here.server.claim(KEY).state == "ControllerResizeInfeasible"
+    assert len(here.plugin.calls) == 1
+
+
+async def test_another_uid_under_the_same_name_is_another_claim(rig):
+    """The claim is deleted and made again while the driver works: the new one gets nothing of the old one's."""
+    here = rig()
+
+    def swap(size):
+        here.server.by_key[KEY] = replace(CLAIM, uid="uid-2", version="50")
+        return Expansion(size, node_expansion_required=False)
+
+    here.plugin.answer = swap
+    result = await here.loop.look(KEY)
+    assert result.outcome == "gone"
+    assert here.server.claim(KEY) == replace(CLAIM, uid="uid-2", version="50")
+    assert here.server.volume("pv").capacity == "3Gi"
+    assert len(here.memories) == 0
+
+
+async def test_memory_of_a_forgotten_claim_is_gone(rig):
+    """What was learnt of a deleted claim is not applied to the next of its name."""
+    here = rig()
+    here.plugin.answer = lambda _: Expansion(1, node_expansion_required=False)
+    await here.loop.look(KEY)
+    assert len(here.memories) == 1
+    here.loop.forget(CLAIM)
+    assert len(here.memories) == 0
+    assert here.memories.recall(CLAIM).memory == Memory()
+
+
+async def test_a_claim_gone_under_a_patch_is_put_down(rig):
+    """404 on a write: read again, and no more than a retry."""
+    here = rig()
+
+    def fail(verb, what):
+        if verb == "patch":
+            raise NotFoundError("gone", verb=verb, resource=what)
+
+    here.server.fail = fail
+    assert (await here.loop.look(KEY)).outcome == "retry"
+
+
+async def test_being_cancelled_at_any_await_leaves_a_claim_that_the_next_look_finishes():
+    """Cut off at every possible moment, the next process ends the same, and asks the driver twice at most."""
+    ends = set()
+    for ticks in range(40):
+        server, plugin = Server(), Plugin()
+        plugin.answer = lambda size: Expansion(size, node_expansion_required=True)
+        task = asyncio.create_task(Rig(server, plugin).loop.look(KEY))
+        for _ in range(ticks):
+            await asyncio.sleep(0.0007)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await Rig(server, plugin).loop.look(KEY)
+        claim, volume = server.claim(KEY), server.volume("pv")
+        ends.add((claim.allocated, claim.state, tuple(c.type for c in claim.conditions), volume.capacity))
+        assert set(plugin.calls) == {5 * GI}
+        assert len(plugin.calls) <= 2
+    assert ends == {("5Gi", "NodeResizePending", ("Resizing", "FileSystemResizePending"), "5Gi")}
