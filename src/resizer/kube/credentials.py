@@ -58,12 +58,12 @@ class Credentials(Protocol):
 
 
 class ReloadedCredentials:
-    """Credentials from a loading function, read again when due and after a 401, by one caller at a time."""
+    """Credentials from a loading function, read again when due and after a 401, once for all who wait for it."""
 
     def __init__(self, access: Access, load: Load) -> None:
         self.access = access
         self._load = load
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self._read_at = asyncio.get_running_loop().time()
         self._refreshed_at = float("-inf")
 
@@ -71,20 +71,34 @@ class ReloadedCredentials:
         return f"ReloadedCredentials({self.access.server})"
 
     async def current(self) -> Access:
-        """Return the state to use now, read again first if it is due."""
-        if self.access.read_again_s and self._age_s() >= self.access.read_again_s and not self._lock.locked():
-            async with self._lock:
-                await self._reload()
+        """Return the state to use now, read again first if it is due. While somebody reads, the old one is used."""
+        if self.access.read_again_s and self._age_s() >= self.access.read_again_s and self._reading is None:
+            await self._read_again()
         return self.access
 
     async def refresh(self, used: Access) -> Access:
         """Read again because the server refused `used`; at once if somebody has done so meanwhile."""
-        async with self._lock:
-            now = asyncio.get_running_loop().time()
-            if self.access is used and now - self._refreshed_at >= REFRESH_PAUSE_S:
-                self._refreshed_at = now
-                await self._reload()
+        now = asyncio.get_running_loop().time()
+        if self._reading is not None:
+            await self._read_again()
+        elif self.access is used and now - self._refreshed_at >= REFRESH_PAUSE_S:
+            self._refreshed_at = now
+            await self._read_again()
         return self.access
+
+    async def _read_again(self) -> None:
+        """Join the reading that is under way, or begin one.
+
+        Whoever waits may run out of time, as a renewal of the lease does long before a slow plugin has answered: the
+        reading goes on without them, else it would be begun and cut off for ever.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._reload(), name="credentials")
+            self._reading.add_done_callback(self._end_reading)
+        await asyncio.shield(self._reading)
+
+    def _end_reading(self, _: "asyncio.Task[None]") -> None:
+        self._reading = None
 
     def _age_s(self) -> float:
         return asyncio.get_running_loop().time() - self._read_at

@@ -145,6 +145,28 @@ async def test_credentials_that_are_refused_all_the_time_are_not_read_all_the_ti
     assert len(loads) == 2
 
 
+@fake_time
+async def test_a_slow_plugin_is_not_cut_off_by_those_who_cannot_wait(tmp_path):  # noqa: ARG001 - given by fake_time
+    """A plugin that takes 4 s, renewals of a lease that have 2.5 s each: it is run once, and its answer arrives."""
+    loads = []
+
+    async def load():
+        loads.append(1)
+        await asyncio.sleep(4)
+        return Access("http://new")
+
+    credentials = ReloadedCredentials(Access("http://x", read_again_s=60), load)
+    await asyncio.sleep(60)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2.5):
+            await credentials.current()
+    async with asyncio.timeout(0.1):
+        assert (await credentials.current()).server == "http://x", "the old one is used meanwhile, without waiting"
+    async with asyncio.timeout(2.5):
+        assert (await credentials.refresh(credentials.access)).server == "http://new"
+    assert len(loads) == 1
+
+
 async def test_a_kubeconfig_that_points_nowhere_is_told_at_once(tmp_path):
     """A server that is not there, and a token it does not know: one line each, before anything runs."""
     path = tmp_path / "config"
