@@ -231,6 +231,9 @@ class Pipeline:
             ),
             labels=dict(part.split("=", 1) for part in settings.leader_election_labels.split(",") if "=" in part),
         )
+        # With a warm cache only: else a replica that has just started takes the lease from one that could act at once.
+        if not await _ends_before(stop, self._kube.wait_synced()):
+            return
         leading = elector.run(lambda: self._work(driver, elector, stop))
         await _ends_before(stop, leading, may_finish=elector.is_held)
 

@@ -154,6 +154,20 @@ async def test_a_new_leader_whose_watch_lags_behind_calls_no_driver_for_what_is_
         assert [act.volume for act in replicas.witness.acts if act.replica == follower] == ["pv-other"]
 
 
+async def test_a_replica_with_a_cold_cache_leaves_the_lease_to_one_that_can_act(tmp_path):
+    """One that has started first but has not read the claims yet does not contend; it follows once it is warm."""
+    async with running_replicas(tmp_path) as replicas:
+        cold, warm = REPLICAS
+        fault = replicas.rig.server.faults.add(Fault(kind="hold-before", user=cold, resource="persistentvolumeclaims"))
+        process = await replicas.launch(cold)
+        await replicas.rig.wait_log(process, "driver.connected")
+        await replicas.start(warm)
+        await replicas.wait_led_by(warm)
+        replicas.rig.server.faults.remove(fault.id)
+        await replicas.wait_following(cold, warm)
+        assert {write.holder for write in replicas.witness.leases[lease_name(PLAN.name)]} == {warm}
+
+
 async def _wait_claims_known(replicas: Replicas, name: str, count: int) -> None:
     """Wait until this replica's cache holds so many claims."""
     text = ""
