@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from resizer import __version__
-from resizer.cli import demo, dev, driver, node, run
+from resizer.cli import demo, dev, driver, node, run, status
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -36,6 +36,7 @@ app.command()(run.run)
 app.command()(demo.demo)
 app.command()(dev.dev)
 app.command()(driver.driver)
+app.command(epilog=status.EPILOG)(status.status)
 app.command()(node.node)
 
 

@@ -57,9 +57,8 @@ def is_grown(claim: Claim) -> bool:
 
 def is_refused(claim: Claim) -> bool:
     """Whether what is asked for has been refused for good: it goes on only when somebody changes something."""
-    if claim.state == NODE_RESIZE_INFEASIBLE:
-        return True
-    return claim.state == CONTROLLER_RESIZE_INFEASIBLE and claim.allocated_bytes == claim.requested_bytes
+    is_refusal = claim.state in (CONTROLLER_RESIZE_INFEASIBLE, NODE_RESIZE_INFEASIBLE)
+    return is_refusal and claim.allocated_bytes == claim.requested_bytes
 
 
 def is_growing(claim: Claim) -> bool:
