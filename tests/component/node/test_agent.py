@@ -1,4 +1,5 @@
 import asyncio
+import os
 import shutil
 
 import pytest
@@ -120,3 +121,27 @@ async def test_an_agent_hears_of_its_own_claims_only(folder):
             await rig.wait(rig.is_grown)
         keys = {entry["claim"] for entry in rig.logged("agent.looked_at")}
         assert keys == {"default/data"}
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0
+    or not os.access("/dev/loop-control", os.R_OK | os.W_OK)
+    or shutil.which("mkfs.xfs", path="/usr/sbin:/sbin:/usr/bin:/bin") is None,
+    reason="needs root, loop devices and mkfs.xfs",
+)
+async def test_a_mounted_filesystem_is_grown_by_the_agent(folder):
+    """The pod's own mount has the new size by statvfs, and a device on the same node by itself, at once."""
+    async with running_rig(folder, backend="loop") as rig:
+        await rig.make(fs="xfs")
+        await rig.make("raw", pods=("raw",), fs="xfs", volumeMode="Block")
+        before = rig.filesystem_bytes()
+        async with rig.pipeline(), rig.agent():
+            await rig.ask("2Gi")
+            await rig.ask("2Gi", "raw")
+            await rig.wait(lambda: rig.is_grown() and rig.is_grown(name="raw"))
+        assert rig.filesystem_bytes() - before >= 0.97 * GIB
+        assert rig.filesystem_bytes("raw", "raw") == 2 * GIB
+        for pod in ("db", "raw"):
+            await rig.client.delete(PODS, pod, namespace=NAMESPACE)
+            await rig.wait(lambda pod=pod: rig.pod(pod) is None)
