@@ -11,9 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from resizer.obs.label import one_of
+
 BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _HTTP_METHOD: Final = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
 _RESTART_REASONS: Final = ("closed", "silent", "expired", "error")
+_DROP_REASONS: Final = ("queue-full", "rate", "forbidden", "refused", "unavailable", "shutdown")
+_RESOURCES: Final = ("persistentvolumeclaims", "persistentvolumes")
+"""Always watched; their series exist from the start, so that a rate over the first loss is right."""
 
 
 def _nothing() -> Mapping[str, float]:
@@ -58,7 +63,16 @@ class KubeMetrics(Collector):
         self._dropped = Counter(
             "resizer_events_dropped_total", "Kubernetes events that were not sent", ["reason"], registry=registry
         )
+        self._create_at_zero()
         registry.register(self)
+
+    def _create_at_zero(self) -> None:
+        for resource in _RESOURCES:
+            self._malformed.labels(resource)
+            for reason in _RESTART_REASONS:
+                self._restarts.labels(resource, reason)
+        for reason in _DROP_REASONS:
+            self._dropped.labels(reason)
 
     def attach(
         self,
@@ -82,7 +96,7 @@ class KubeMetrics(Collector):
 
     def watch_restarted(self, *, resource: str, reason: str) -> None:
         """A watch ended and is opened again."""
-        self._restarts.labels(resource, reason if reason in _RESTART_REASONS else "other").inc()
+        self._restarts.labels(resource, one_of(reason, _RESTART_REASONS)).inc()
 
     def object_malformed(self, *, resource: str) -> None:
         """An object that cannot be read was skipped."""
@@ -90,7 +104,7 @@ class KubeMetrics(Collector):
 
     def event_dropped(self, *, reason: str) -> None:
         """A Kubernetes event was not sent."""
-        self._dropped.labels(reason).inc()
+        self._dropped.labels(one_of(reason, _DROP_REASONS)).inc()
 
     def leader_changed(self, *, name: str, is_leader: bool) -> None:
         """This process gained or lost the lease of this name."""

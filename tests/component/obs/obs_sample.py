@@ -32,10 +32,14 @@ def busy_metrics() -> Metrics:
     metrics.csi.call_finished(
         driver=DRIVER, method="/csi.v1.Controller/ControllerExpandVolume", code="OK", duration_s=1
     )
-    metrics.kube.attach(host="10.0.0.1:443", watch_ages_s=lambda: {"claims": 3.0}, cache_objects=lambda: {"claims": 7})
-    metrics.kube.request_finished(verb="patch", resource="claims", code="200", duration_s=0.01)
-    metrics.kube.watch_restarted(resource="claims", reason="closed")
-    metrics.kube.object_malformed(resource="claims")
+    metrics.kube.attach(
+        host="10.0.0.1:443",
+        watch_ages_s=lambda: {"persistentvolumeclaims": 3.0},
+        cache_objects=lambda: {"persistentvolumeclaims": 7},
+    )
+    metrics.kube.request_finished(verb="patch", resource="persistentvolumeclaims", code="200", duration_s=0.01)
+    metrics.kube.watch_restarted(resource="persistentvolumeclaims", reason="closed")
+    metrics.kube.object_malformed(resource="persistentvolumeclaims")
     metrics.kube.event_dropped(reason="queue-full")
     metrics.kube.leader_changed(name="external-resizer-x", is_leader=True)
     metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="timeout", since=900.0)

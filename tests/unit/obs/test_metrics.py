@@ -1,7 +1,10 @@
+from typing import get_args
+
 import pytest
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from resizer.kube.telemetry import DropReason
 from resizer.model.driver import DriverFacts
 from resizer.model.errors import ConflictError, DriverError
 from resizer.model.objects import NODE_RESIZE_INFEASIBLE
@@ -226,3 +229,13 @@ def test_watches_are_counted_but_not_timed(metrics):
     assert value(metrics, "rest_client_requests_total", code="200", method="GET", host="") == 1
     assert value(metrics, "rest_client_request_duration_seconds_count", verb="GET", host="") is None
     assert value(metrics, "rest_client_request_duration_seconds_count", verb="PUT", host="") == 1
+
+
+def test_losses_are_seen_from_the_first_one(metrics):
+    """Unreadable objects, dropped events and broken watches have series at zero before anything is lost."""
+    assert value(metrics, "resizer_objects_malformed_total", resource="persistentvolumeclaims") == 0
+    assert value(metrics, "resizer_watch_restarts_total", resource="persistentvolumes", reason="expired") == 0
+    for reason in get_args(DropReason):
+        assert value(metrics, "resizer_events_dropped_total", reason=reason) == 0
+    metrics.kube.event_dropped(reason="rate")
+    assert value(metrics, "resizer_events_dropped_total", reason="rate") == 1
