@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from resizer import __version__
-from resizer.cli import demo, dev, driver, node, run, status
+from resizer.cli import demo, dev, driver, explain, node, run, status
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -37,6 +37,7 @@ app.command()(demo.demo)
 app.command()(dev.dev)
 app.command()(driver.driver)
 app.command(epilog=status.EPILOG)(status.status)
+app.command(epilog=explain.EPILOG)(explain.explain)
 app.command()(node.node)
 
 

@@ -76,7 +76,7 @@ def check_rights(facts: Facts) -> Check:
     who = facts.rights[0].subject
     if not missing:
         return ok("permissions", f"{who} may do all that growing needs")
-    named = listed(f"{right.verb} {right.resource}" for right in missing)
+    named = listed((f"{right.verb} {right.resource}" for right in missing), most=len(missing))
     text = f"{who} may not {named}"
     return block("permissions", "forbidden", text, f"add these rules to the (Cluster)Role of {who}")
 

@@ -128,6 +128,18 @@ class Stage:
         }
         self.server.create("", "events", body)
 
+    async def person(self, user, resources, *, verbs=("get", "list")):
+        """Let somebody do this much in the namespace default; return the path of their kubeconfig."""
+        api = "rbac.authorization.k8s.io"
+        meta = {"name": user, "namespace": "default"}
+        rules = [{"apiGroups": [""], "resources": resources, "verbs": list(verbs)}]
+        self.server.create(api, "roles", {"metadata": dict(meta), "rules": rules})
+        role, subject = {"apiGroup": api, "kind": "Role", "name": user}, {"kind": "User", "name": user, "apiGroup": api}
+        self.server.create(api, "rolebindings", {"metadata": dict(meta), "roleRef": role, "subjects": [subject]})
+        path = self.folder / f"kubeconfig-{user}"
+        await asyncio.to_thread(self.server.kubeconfig, path, token=self.server.add_token(user))
+        return str(path)
+
     def pod(self, name, claim, *, node="node-1", namespace="default"):
         volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
         container = {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}

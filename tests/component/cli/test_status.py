@@ -114,19 +114,12 @@ async def test_no_way_to_the_cluster_is_one_line(stage, tmp_path):
 async def test_few_rights_leave_columns_open(stage):
     """With the right to read claims only, the table stands, and what is not known is said on standard error."""
     await stage.bound("data-0", to="400Gi", state=IN_PROGRESS)
-    rules = [{"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list"]}]
-    api = "rbac.authorization.k8s.io"
-    stage.server.create(api, "roles", {"metadata": {"name": "r", "namespace": "default"}, "rules": rules})
-    bind = {"roleRef": {"apiGroup": api, "kind": "Role", "name": "r"}}
-    bind |= {"subjects": [{"kind": "User", "name": "jo", "apiGroup": api}]}
-    stage.server.create(api, "rolebindings", {"metadata": {"name": "r", "namespace": "default"}, **bind})
-    token = stage.server.add_token("jo")
-    stage.server.kubeconfig(stage.folder / "jo", token=token)
-    found = await stage.call("status", "--kubeconfig", str(stage.folder / "jo"))
+    kubeconfig = await stage.person("jo", ["persistentvolumeclaims"])
+    found = await stage.call("status", "--kubeconfig", kubeconfig)
     assert found.code == 0
     assert found.out.splitlines()[1].split()[:3] == ["default", "data-0", "-"]
     assert "drivers are not known" in found.err
-    refused = await stage.call("status", "-A", "--kubeconfig", str(stage.folder / "jo"))
+    refused = await stage.call("status", "-A", "--kubeconfig", kubeconfig)
     assert (refused.code, refused.err.count("\n")) == (1, 1)
     assert "ask for the right to list persistentvolumeclaims" in refused.err
 
