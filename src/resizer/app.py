@@ -136,7 +136,7 @@ class Pipeline:
         self._in_tree = InTreeRefuser(kube.store, kube.events, is_active=lambda: bool(self._groups))
         kube.store.subscribe_claims(self._in_tree.claim_changed)
         kube.store.subscribe_volumes(self._in_tree.volume_changed)
-        nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append) if settings.nudge else None
+        self._nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append)
         self._around = Surroundings(
             objects=kube.store,
             writer=kube.writer,
@@ -148,7 +148,7 @@ class Pipeline:
             stages=metrics.stages,
             resizes=metrics.resizes,
             queues=metrics.queues,
-            nudger=nudger,
+            nudger=self._nudger if settings.nudge else None,
             policy=_policy(settings),
             now=time.time,
             gate=self._gate,
@@ -176,7 +176,7 @@ class Pipeline:
         liveness.add("loops", lambda: _joined(self._kube.liveness_problems()))
         readiness.add("kubernetes", lambda: _joined(self._kube.readiness_problems()))
         readiness.add("recovery-fields", lambda: self._gate.problem or None)
-        leadership.add("leases", lambda: _joined(self._kube.liveness_problems()))
+        leadership.add("leases", lambda: _joined(self._kube.election_problems()))
         return Endpoint(
             registry=self._metrics.registry,
             liveness=liveness,
@@ -189,6 +189,12 @@ class Pipeline:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run sources, connections and work groups until `stop`, then end them in order."""
+        try:
+            await self._run(stop)
+        finally:
+            await self._nudger.close()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as outer:
             background = [
                 outer.create_task(self._kube.run_events(), name="events"),

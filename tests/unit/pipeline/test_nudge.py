@@ -126,3 +126,15 @@ async def test_a_cancelled_waiter_does_not_take_the_others_nudge(nudging):
     first.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
     assert len(api.written) == 1
+
+
+async def test_closing_cuts_off_what_is_under_way(nudging):
+    """Nothing is sent once the writer goes: a nudge under way ends with the pipeline, not after it."""
+    api, nudger, _ = await nudging()
+    waiting = asyncio.create_task(nudger.nudge(POD))
+    await asyncio.sleep(0)
+    await nudger.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.sleep(1)
+    assert not api.written

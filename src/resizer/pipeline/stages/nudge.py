@@ -52,6 +52,13 @@ class Nudger:
         # A waiter that is cancelled must not take the others' nudge with it.
         await asyncio.shield(task)
 
+    async def close(self) -> None:
+        """Cut off the nudges that are under way: the writer is about to go."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def forget(self, pod_uid: str) -> None:
         """Forget what was sent to a pod that is of no interest any more."""
         self._sent.pop(pod_uid, None)
