@@ -76,12 +76,15 @@ class Replicas:
             assert self.processes[name].returncode is None, self.rig.logs()[-3000:]
 
     async def start_both(self) -> tuple[str, str]:
-        """Start both, the first one leading; return their names, leader first."""
-        leader, follower = REPLICAS
-        await self.start(leader)
-        for plan in self.plans:
-            await self.wait_led_by(leader, plan)
-        await self.start(follower)
+        """Start both at once; return their names, the one that leads first. For one driver."""
+        (plan,) = self.plans
+        for name in REPLICAS:
+            await self.launch(name)
+        await self.rig.until(lambda: bool(self.witness.holder(plan.name)), "somebody leads")
+        leader = self.witness.holder(plan.name)
+        follower = next(name for name in REPLICAS if name != leader)
+        await self.wait_led_by(leader, plan)
+        await self.rig.wait_http(self.processes[follower], "/readyz", 200)
         await self.wait_following(follower, leader)
         return leader, follower
 
