@@ -19,6 +19,7 @@ from resizer.model.objects import NUDGED_AT, Pod
 from resizer.pipeline.ports import Clock, Writer
 
 MOST: Final = 3
+MOST_PODS: Final = 10_000
 GATHER_S: Final = 0.01
 """How long a pod's nudge waits for the pod's other claims, in seconds."""
 REQUIRED_RIGHT: Final = 'apiGroups: [""], resources: ["pods/status"], verbs: ["patch"]'
@@ -33,7 +34,8 @@ class Nudger:
         self._writer = writer
         self._now = now
         self._on_refused = on_refused
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._gathering: dict[str, asyncio.Task[None]] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
         self._sent: dict[str, tuple[float, ...]] = {}
         self.is_refused = False
 
@@ -45,35 +47,40 @@ class Nudger:
 
     async def nudge(self, pod: Pod) -> None:
         """Nudge this pod, together with whoever asks for it in the next moment. Never raises."""
-        task = self._under_way.get(pod.uid)
+        task = self._gathering.get(pod.uid)
         if task is None:
             task = asyncio.create_task(self._send(pod), name=f"nudge-{pod.key}")
-            self._under_way[pod.uid] = task
+            self._gathering[pod.uid] = task
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
         # A waiter that is cancelled must not take the others' nudge with it.
         await asyncio.shield(task)
 
     async def close(self) -> None:
         """Cut off the nudges that are under way: the writer is about to go."""
-        tasks = list(self._under_way.values())
+        tasks = list(self._under_way)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def forget(self, pod_uid: str) -> None:
-        """Forget what was sent to a pod that is of no interest any more."""
-        self._sent.pop(pod_uid, None)
+    def _remember(self, pod: Pod, times: tuple[float, ...]) -> None:
+        """Keep what was sent, of the newest pods: of the others the annotation tells."""
+        self._sent.pop(pod.uid, None)
+        self._sent[pod.uid] = times
+        while len(self._sent) > MOST_PODS:
+            del self._sent[next(iter(self._sent))]
 
     async def _send(self, pod: Pod) -> None:
         try:
             await asyncio.sleep(GATHER_S)
         finally:
             # Whoever comes from here on was not in time for this one. Not later: by then the entry may be another's.
-            del self._under_way[pod.uid]
+            del self._gathering[pod.uid]
         if self.is_refused:
             return
         earlier = self._sent.get(pod.uid, tuple(read_times(pod.nudged_at)))
         times = (*earlier, self._now())[-MOST:]
-        self._sent[pod.uid] = times
+        self._remember(pod, times)
         value = ",".join(_text(t) for t in times)
         try:
             answer = await self._writer.patch_pod_status(pod, {"metadata": {"annotations": {NUDGED_AT: value}}})
