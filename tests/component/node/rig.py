@@ -13,9 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import yaml
 
 from resizer.app import run_pipeline
-from resizer.devcluster.client import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES, Client, Document
+from resizer.devcluster.client import (
+    CLAIMS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    PODS,
+    SERVICE_ACCOUNTS,
+    STORAGE_CLASSES,
+    VOLUMES,
+    Client,
+    Document,
+)
 from resizer.devcluster.cluster import Cluster
 from resizer.devcluster.kubelet_growth import KubeletTiming
 from resizer.driver.cleanup import cleanup
@@ -28,6 +39,7 @@ DRIVER = "csi-qcfsplugin"
 GIB = 1 << 30
 NEVER = KubeletTiming(sync_s=3600.0)
 NAMESPACE = "default"
+MANIFEST = list(yaml.safe_load_all(Path("deploy/examples/node-agent.yaml").read_text()))
 
 
 class Rig:
@@ -63,11 +75,9 @@ class Rig:
 
     @contextlib.asynccontextmanager
     async def agent(self, node: str = "node-1", **more: Any) -> AsyncIterator[None]:
-        chosen = {"csi_addresses": (str(self.socket),), "grace_s": 1.0}
+        chosen = {"csi_addresses": (str(self.socket),), "grace_s": 1.0, "kubeconfig": self.kubeconfig}
         await asyncio.to_thread(self.kubelet_dir(node).mkdir, parents=True, exist_ok=True)
-        options = AgentOptions(
-            node=node, kubelet_dir=self.kubelet_dir(node), kubeconfig=self.kubeconfig, **(chosen | more)
-        )
+        options = AgentOptions(node=node, kubelet_dir=self.kubelet_dir(node), **(chosen | more))
         async with running(lambda stop: run_agent(options, stop=stop)):
             yield
 
@@ -110,6 +120,22 @@ class Rig:
     async def ask(self, size: str, name: str = "data") -> None:
         patch = {"spec": {"resources": {"requests": {"storage": size}}}}
         await self.client.patch(CLAIMS, name, patch, namespace=NAMESPACE)
+
+    async def rights_of_the_manifest(self) -> Path:
+        """Create the manifest's account, role and binding; return a kubeconfig that holds a token of that account."""
+        kinds = {
+            "ServiceAccount": SERVICE_ACCOUNTS,
+            "ClusterRole": CLUSTER_ROLES,
+            "ClusterRoleBinding": CLUSTER_ROLE_BINDINGS,
+        }
+        for document in MANIFEST:
+            if document["kind"] in kinds:
+                await self.client.create(kinds[document["kind"]], document)
+        path = SERVICE_ACCOUNTS.path("kube-system", "resizer-node", "token")
+        made = await self.client.call("POST", path, body={"spec": {"expirationSeconds": 600}})
+        kubeconfig = self.folder / "agent-kubeconfig"
+        self.cluster.server.kubeconfig(kubeconfig, token=made["status"]["token"])
+        return kubeconfig
 
     def claim(self, name: str = "data") -> Document:
         found = self.cluster.mirrors.claims.get(f"{NAMESPACE}/{name}")

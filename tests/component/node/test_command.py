@@ -5,15 +5,11 @@ import os
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-from resizer.devcluster.client import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, SERVICE_ACCOUNTS
 from tests.component.node.rig import GIB, running_rig
 
-MANIFEST = list(yaml.safe_load_all(Path("deploy/examples/node-agent.yaml").read_text()))
 MAIN = "import sys; from resizer.cli.main import main; sys.exit(main())"
 
 
@@ -31,23 +27,6 @@ async def start(*arguments, **environment):
     )
 
 
-async def rights_of_the_manifest(rig):
-    """Create the manifest's account, role and binding; return a kubeconfig that holds a token of that account."""
-    kinds = {
-        "ServiceAccount": SERVICE_ACCOUNTS,
-        "ClusterRole": CLUSTER_ROLES,
-        "ClusterRoleBinding": CLUSTER_ROLE_BINDINGS,
-    }
-    for document in MANIFEST:
-        if document["kind"] in kinds:
-            await rig.client.create(kinds[document["kind"]], document)
-    path = SERVICE_ACCOUNTS.path("kube-system", "resizer-node", "token")
-    made = await rig.client.call("POST", path, body={"spec": {"expirationSeconds": 600}})
-    kubeconfig = rig.folder / "agent-kubeconfig"
-    rig.cluster.server.kubeconfig(kubeconfig, token=made["status"]["token"])
-    return kubeconfig
-
-
 @pytest.mark.skipif(
     shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin") is None, reason="mkfs.ext4 (e2fsprogs) is not here"
 )
@@ -55,7 +34,7 @@ async def test_the_manifests_rights_are_enough(folder):
     """The program grows a claim with exactly the rights that the example gives, and ends with 0 on SIGTERM."""
     async with running_rig(folder) as rig:
         await rig.make()
-        kubeconfig = await rights_of_the_manifest(rig)
+        kubeconfig = await rig.rights_of_the_manifest()
         program = await start(
             f"--kubelet-dir={rig.kubelet_dir()}",
             f"--csi-address={rig.socket}",

@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from resizer.core.node_label import node_label
-from resizer.devcluster.client import PODS
+from resizer.devcluster.client import PODS, ROLE_BINDINGS, ROLES, SECRETS, STORAGE_CLASSES
 from tests.component.node.rig import DRIVER, GIB, NAMESPACE, running_rig
 from tests.scripted_driver import Answer, Plan, ScriptedDriver
 
@@ -22,14 +22,15 @@ LABEL = node_label("node-1")
 
 
 @contextlib.asynccontextmanager
-async def scripted(rig, *answers, **plan):
+async def scripted(rig, *answers, kubeconfig=None, **plan):
     """A node plugin that answers by plan, and an agent that is led to it."""
+    more = {"kubeconfig": kubeconfig} if kubeconfig else {}
     plan = {"node_capabilities": ("EXPAND_VOLUME", "STAGE_UNSTAGE_VOLUME"), **plan}
     driver = ScriptedDriver(
         Plan(name=DRIVER, answers={"NodeExpandVolume": answers, "NodeResizeVolume": answers}, **plan)
     )
     socket = rig.folder / "node.sock"
-    async with driver.serve(f"unix://{socket}"), rig.agent(csi_addresses=(str(socket),)):
+    async with driver.serve(f"unix://{socket}"), rig.agent(csi_addresses=(str(socket),), **more):
         yield driver
 
 
@@ -197,3 +198,47 @@ async def test_the_agent_ends_cleanly_during_a_call(folder):
             async with rig.agent():
                 await rig.wait(rig.is_grown)
         assert rig.filesystem_bytes() == 2 * GIB
+
+
+async def test_a_device_that_did_not_grow_is_explained(folder):
+    """The controller said yes and did nothing: the node's refusal stands in the claim, the filesystem is as it was."""
+    async with running_rig(folder) as rig:
+        await rig.make()
+        liar = ScriptedDriver(Plan(name=DRIVER))
+        socket = rig.folder / "liar.sock"
+        async with liar.serve(f"unix://{socket}"), rig.pipeline(csi_address=[str(socket)]), rig.agent():
+            await rig.ask("2Gi")
+            await rig.wait(lambda: "call ControllerExpandVolume first" in rig.node_error())
+            await rig.wait(lambda: len(rig.logged("agent.refused")) >= 1)
+        assert rig.claim()["status"]["capacity"] == {"storage": "1Gi"}
+        assert rig.filesystem_bytes() == GIB
+
+
+async def test_a_secret_without_the_right_is_explained_and_never_shown(folder):
+    """The claim names the right to add; with it the driver gets the secret, and no log or condition has it."""
+    async with running_rig(folder) as rig:
+        await rig.client.create(
+            SECRETS, {"metadata": {"name": "s", "namespace": NAMESPACE}, "stringData": {"key": "very-secret"}}
+        )
+        prefix = "csi.storage.k8s.io/"
+        parameters = {f"{prefix}fstype": "ext4", f"{prefix}node-expand-secret-name": "s"}
+        parameters[f"{prefix}node-expand-secret-namespace"] = NAMESPACE
+        kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "guarded"}}
+        body = {**kind, "provisioner": DRIVER, "parameters": parameters, "allowVolumeExpansion": True}
+        await rig.client.create(STORAGE_CLASSES, body)
+        await rig.make(fs="guarded")
+        kubeconfig = await rig.rights_of_the_manifest()
+        async with rig.pipeline(), scripted(rig, Answer(), kubeconfig=kubeconfig) as driver:
+            await rig.ask("2Gi")
+            await rig.wait(lambda: "the right to get secrets in namespace default" in rig.node_error())
+            assert rig.state() == "NodeResizePending"
+            rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+            meta = {"name": "s", "namespace": NAMESPACE}
+            await rig.client.create(ROLES, {"metadata": meta, "rules": [rule]})
+            account = {"kind": "ServiceAccount", "name": "resizer-node", "namespace": "kube-system"}
+            role = {"kind": "Role", "name": "s"}
+            await rig.client.create(ROLE_BINDINGS, {"metadata": meta, "roleRef": role, "subjects": [account]})
+            await rig.wait(rig.is_grown)
+        (call,) = driver.calls_of("NodeExpandVolume")
+        assert call.request["secrets"] == {"key": "very-secret"}
+        assert "very-secret" not in str(rig.logs)
