@@ -60,6 +60,7 @@ def _add_course(made: builder.Dashboard) -> None:
             f"max by (driver, phase, class) ({PENDING})",
             names={"driver": "Driver", "phase": "Phase", "class": "Class", "Value": "Waits for"},
             unit="s",
+            height=5,
         )
     ).with_row(row("Course")).with_panel(
         lines(

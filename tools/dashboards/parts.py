@@ -152,7 +152,9 @@ def durations(title: str, description: str, query: str) -> AnyPanel:
     )
 
 
-def rows(title: str, description: str, query: str, *, names: dict[str, str], unit: str, link: str = "") -> AnyPanel:
+def rows(
+    title: str, description: str, query: str, *, names: dict[str, str], unit: str, link: str = "", height: int = 8
+) -> AnyPanel:
     """Make a table: a row for each series, a column for each label in `names`, in this order, and one for `Value`."""
     organised = {
         "excludeByName": {"Time": True},
@@ -165,7 +167,7 @@ def rows(title: str, description: str, query: str, *, names: dict[str, str], uni
         .description(description)
         .datasource(SOURCE)
         .span(24)
-        .height(10)
+        .height(height)
         .unit("string")
         .override_by_name(names["Value"], [model.DynamicConfigValue(id_val="unit", value=unit)])
         .with_transformation(model.DataTransformerConfig(id_val="organize", options=organised))
