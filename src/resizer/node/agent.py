@@ -248,16 +248,23 @@ class Agent:
 async def _expand_all(
     plugin: NodePlugin, volume: Volume, places: tuple[Published, ...], secrets: Mapping[str, str]
 ) -> None:
-    """Grow every place, one after the other. A place whose pod has left meanwhile is no failure if another stands."""
-    gone: DriverError | None = None
-    grown = 0
+    """Grow every place, one after the other.
+
+    A place where the driver finds nothing is no failure if another stands: a pod has left meanwhile, or the kubelet
+    is only about to mount there. If all pods have left, nobody knows whether the volume could be grown.
+    """
+    missing: DriverError | None = None
+    is_grown = False
     for place in places:
         try:
             await plugin.expand(volume, place, size_bytes=volume.capacity_bytes, secrets=secrets)
-            grown += 1
+            is_grown = True
         except DriverError as error:
-            if error.code != "NOT_FOUND" or await asyncio.to_thread(Path(place.path).exists):
+            if error.code != "NOT_FOUND":
                 raise
-            gone = error
-    if gone is not None and not grown:
-        raise DriverError("ABORTED", f"the pods that used the volume left before it was grown: {gone.message}")
+            missing = error
+    if missing is None or is_grown:
+        return
+    if not await asyncio.to_thread(lambda: any(Path(place.path).exists() for place in places)):
+        raise DriverError("ABORTED", f"the pods that used the volume left before it was grown: {missing.message}")
+    raise missing

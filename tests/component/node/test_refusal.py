@@ -78,6 +78,20 @@ async def test_a_passing_failure_is_shown_and_tried_again(folder, code):
         assert len(driver.calls_of("NodeExpandVolume")) == 2
 
 
+async def test_a_place_that_is_not_mounted_yet_holds_nothing_up(folder):
+    """Of two pods one is just being mounted, or has just left: the other's growth counts, and nothing is refused."""
+    async with running_rig(folder) as rig:
+        await rig.make(pods=("db", "late"), accessModes=["ReadWriteMany"])
+        states = []
+        rig.cluster.mirrors.claims.subscribe(lambda _: states.append(rig.state()))
+        answers = (Answer(code="NOT_FOUND", message="not mounted"), Answer())
+        async with rig.pipeline(), scripted(rig, *answers) as driver:
+            await rig.ask("2Gi")
+            await rig.wait(rig.is_grown)
+        assert len(driver.calls_of("NodeExpandVolume")) == 2
+        assert "NodeResizeInfeasible" not in states
+
+
 async def test_an_infeasible_answer_goes_back_to_the_controller(folder):
     """NodeResizeInfeasible without the label; the controller confirms the size, labels again, and it is tried again."""
     async with running_rig(folder) as rig:
