@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from resizer import __version__
-from resizer.cli import demo, dev, driver, explain, node, run, status
+from resizer.cli import demo, dev, driver, explain, grow, node, run, status
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -38,6 +38,7 @@ app.command()(dev.dev)
 app.command()(driver.driver)
 app.command(epilog=status.EPILOG)(status.status)
 app.command(epilog=explain.EPILOG)(explain.explain)
+app.command(epilog=grow.EPILOG)(grow.grow)
 app.command()(node.node)
 
 
