@@ -182,7 +182,7 @@ class ClaimLoop:
         """
         snapshot = self._snapshot(claim, users)
         step = advance(snapshot, record.memory, observation, self._policy)
-        if isinstance(step.effect, CallDriver) and not record.is_current:
+        if not record.is_current and self._must_be_current(step.effect):
             await self._read_afresh(claim)
             record.is_current = True
             snapshot = self._snapshot(claim, users)
@@ -191,6 +191,12 @@ class ClaimLoop:
         for note in step.notes:
             self._tell(claim, note)
         return snapshot, step.effect
+
+    def _must_be_current(self, effect: Effect) -> bool:
+        """A call must not rest on a cache that lags; for a driver that is never called, its volume's record."""
+        if self._driver().controller_expansion:
+            return isinstance(effect, CallDriver)
+        return isinstance(effect, RecordClaim | RecordVolume)
 
     def _snapshot(self, claim: Claim, users: Users | None) -> Snapshot:
         """What stands now. A claim of the same name but another uid is another claim: ours is gone."""

@@ -196,8 +196,8 @@ def caught_up(world: World) -> World:
 
 
 def bare(world: World) -> World:
-    """A state without its budget, which a path without trouble does not spend."""
-    return replace(world, budget=replace(world.budget, edits=0, crashes=0, faults=0))
+    """A state without its budget and its follower, which a path without trouble does not need."""
+    return replace(world, budget=replace(world.budget, edits=0, crashes=0, faults=0), lagging=None)
 
 
 def _asked(process: Process) -> Users | None:

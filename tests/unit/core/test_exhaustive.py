@@ -18,9 +18,9 @@ KINDS = {
 }
 
 
-def _search(*, kind="node acts", sizes=2, budget=None):
+def _search(*, kind="node acts", sizes=2, budget=None, **how):
     numbers = tuple(range(3, 3 + sizes))
-    options = setting(sizes=numbers, **KINDS[kind])
+    options = setting(sizes=numbers, **KINDS[kind], **how)
     return Search(options).run(all_starts(options, budget or Budget(1, 1, 1), capacities=numbers[:-1]))
 
 
@@ -33,6 +33,15 @@ def test_every_path_keeps_the_laws_and_ends(kind, capsys):
         print(f"\nsearched ({kind}): {figures.states + wide.states:,} states")  # noqa: T201  # the figure is the point
     assert figures.states > 10_000
     assert wide.states > 10_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_follower_that_lags_behind_breaks_no_law(kind, capsys):
+    """A process that begins to lead with a cache from any earlier moment keeps the laws all the same."""
+    figures = _search(kind=kind, budget=Budget(1, 1, 0), followers=True)
+    with capsys.disabled():
+        print(f"\nsearched (follower, {kind}): {figures.states:,} states")  # noqa: T201  # as above
+    assert figures.states > 5_000
 
 
 # A search that cannot fail proves nothing: each of these spoils one rule, and the search has to say which law it broke.
@@ -52,6 +61,11 @@ def test_the_search_finds_a_call_before_its_intent(monkeypatch):
 
     monkeypatch.setattr(machine, "_record_intent", hasty)
     _expect_broken("law 1")
+
+
+def test_the_search_finds_that_a_new_leader_must_read_afresh():
+    """Laws 1 and 2: without reading the claim itself before its first call, a follower that lagged is caught."""
+    _expect_broken("law [12]", sizes=3, budget=Budget(1, 1, 0), followers=True, reads_afresh=False)
 
 
 def test_the_search_finds_a_target_dropped_too_early(monkeypatch):

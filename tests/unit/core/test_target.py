@@ -44,6 +44,9 @@ GROWN = [
     (INFEASIBLE, 5, None, "", True, "5Gi"),
     ("", 5, 4, "", True, "4Gi"),
     ("", 5, None, "", True, "5Gi"),
+    ("", 5, 4, "", False, "4Gi"),
+    ("", 5, 3, "", True, "3Gi"),
+    ("", 5, 3, "", False, "5Gi"),
 ]
 
 

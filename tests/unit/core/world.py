@@ -91,6 +91,8 @@ class Process(Struct, frozen=True, cache_hash=True, gc=False):
     resume: Observation | None = None
     dirty: bool = False
     timer: Timer = "none"
+    is_current: bool = True
+    """Whether it has read or written the claim itself, so that its copy is no older than its own work."""
 
 
 class Budget(Struct, frozen=True, cache_hash=True, gc=False):
@@ -115,6 +117,8 @@ class World(Struct, frozen=True, cache_hash=True, gc=False):
     budget: Budget
     is_sound: bool
     """Whether the starting state is one that a resize leaves behind, not one that only a hand could write."""
+    lagging: tuple[Claim, Volume] | None = None
+    """What a follower's watch has seen, which stopped there: the next process may begin with it."""
 
 
 class Setting(NamedTuple):
@@ -123,11 +127,18 @@ class Setting(NamedTuple):
     driver: DriverFacts
     node_required: bool
     sizes: tuple[int, ...]
+    followers: bool
+    """Whether a process may begin with a cache that lags behind."""
+    reads_afresh: bool
+    """Whether the claim loop reads the claim itself before its first call for a target that it has not recorded."""
     steps: dict[tuple[Any, ...], Step]
 
 
-def setting(*, controller: bool, node: bool, sizes: tuple[int, ...]) -> Setting:
-    return Setting(DriverFacts("d", controller_expansion=controller), node or not controller, sizes, {})
+def setting(
+    *, controller: bool, node: bool, sizes: tuple[int, ...], followers: bool = False, reads_afresh: bool = True
+) -> Setting:
+    facts = DriverFacts("d", controller_expansion=controller)
+    return Setting(facts, node or not controller, sizes, followers, reads_afresh, {})
 
 
 def new_claim(requested: int, capacity: int, allocated: int | None, state: str) -> Claim:
@@ -156,14 +167,18 @@ def begin(claim: Claim, volume: Volume, budget: Budget, options: Setting) -> Wor
     begun = claim.state == "ControllerResizeInProgress" and claim.allocated_bytes >= claim.capacity_bytes
     is_open = begun and bool(claim.allocated) and options.driver.controller_expansion
     unknown = claim.allocated_bytes if is_open else 0
-    return World(claim, volume, volume.capacity_bytes, unknown, None, unknown, budget, is_sound(claim, volume))
+    return World(claim, volume, volume.capacity_bytes, unknown, None, unknown, budget, is_sound(claim, volume, options))
 
 
-def is_sound(claim: Claim, volume: Volume) -> bool:
+def is_sound(claim: Claim, volume: Volume, options: Setting) -> bool:
     """Whether a target above the claim's size stands wherever something is under way, and nodes wait for a volume."""
     is_at_node = claim.state in (*AT_WORK, NODE_RESIZE_INFEASIBLE)
     if volume.capacity_bytes < max(claim.capacity_bytes, claim.allocated_bytes if is_at_node else 0):
         return False
+    if not options.driver.controller_expansion and volume.capacity_bytes > max(
+        claim.capacity_bytes, claim.allocated_bytes
+    ):
+        return False  # nobody has granted such a volume
     if claim.state:
         return claim.allocated_bytes > claim.capacity_bytes
     return not claim.allocated or claim.allocated_bytes <= claim.capacity_bytes == volume.capacity_bytes
@@ -303,6 +318,22 @@ def lapse(world: World) -> World:
     return replace(world, claim=claim, process=process)
 
 
+def lag_behind(world: World, options: Setting) -> World | None:
+    """A follower's watch stops here, once: it is told nothing more until it leads."""
+    if not options.followers or world.lagging is not None or world.process is None or not world.budget.crashes:
+        return None
+    return replace(world, lagging=(replace(world.claim, version=OLD), replace(world.volume, version=OLD)))
+
+
+def start_lagging(world: World) -> World | None:
+    """The follower leads, with what it last saw."""
+    if world.lagging is None:
+        return None
+    claim, volume = world.lagging
+    dirty = wants_attention(claim) or bool(volume.pre_resize_capacity)
+    return replace(world, lagging=None, process=Process(Memory(), claim, volume, dirty=dirty, is_current=False))
+
+
 def decide(world: World, options: Setting) -> Step:
     """What the core says to where the process stands."""
     process = world.process
@@ -345,6 +376,10 @@ def proceed(world: World, options: Setting, *, faults: bool = True) -> Iterator[
         yield from answers(world, process.at, options, faults=faults)
         return
     step = decide(world, options)
+    if options.reads_afresh and not process.is_current and must_be_current(step, options):
+        afresh = replace(process, claim=world.claim, volume=world.volume, is_current=True)
+        yield replace(world, process=afresh)
+        return
     told = replace(world, process=replace(process, memory=step.memory))
     match step.effect:
         case Settle(_, delay_s, _):
@@ -365,6 +400,13 @@ def proceed(world: World, options: Setting, *, faults: bool = True) -> Iterator[
             yield replace(told, process=replace(process, memory=step.memory, at=NodeAwaited(None)))
 
 
+def must_be_current(step: Step, options: Setting) -> bool:
+    """Where the claim loop reads the claim itself before it goes on, as `resizer.pipeline.claim` does."""
+    if options.driver.controller_expansion:
+        return isinstance(step.effect, CallDriver)
+    return isinstance(step.effect, RecordClaim | RecordVolume)
+
+
 def writes(world: World, effect: RecordClaim | RecordVolume, *, faults: bool) -> Iterator[World]:
     """A patch: applied, refused for its version, or with its answer lost on the way."""
     process = world.process
@@ -380,7 +422,7 @@ def writes(world: World, effect: RecordClaim | RecordVolume, *, faults: bool) ->
     here = written.process
     assert here is not None
     if isinstance(effect, RecordClaim):
-        yield replace(written, process=replace(here, claim=written.claim, at=effect.then))
+        yield replace(written, process=replace(here, claim=written.claim, at=effect.then, is_current=True))
     else:
         yield replace(written, process=replace(here, volume=written.volume, at=effect.then))
     if faults and world.budget.faults:
@@ -457,7 +499,13 @@ def moves(world: World, options: Setting) -> Iterator[World]:
     process = world.process
     if process is None:
         yield start(world)
+        lagging = start_lagging(world)
+        if lagging is not None:
+            yield lagging
         return
+    behind = lag_behind(world, options)
+    if behind is not None:
+        yield behind
     for delivered in (deliver_claim(world), deliver_volume(world)):
         if delivered is not None:
             yield delivered
