@@ -1,6 +1,6 @@
 """Breadth-first search of everything that can happen, and of where it ends when trouble stops.
 
-`search` visits every state that `world.moves` reaches from the given ones, each once, and checks the laws of section 5
+`search` visits every state that `steps.moves` reaches from the given ones, each once, and checks the laws of section 5
 in it. From each state it also follows the one path on which nothing goes wrong any more (`settle_down`): that path has
 to end, in a state that is grown or explained, and in the same one when the process is killed on the spot.
 """
@@ -14,6 +14,9 @@ from msgspec.structs import astuple, replace
 from resizer.core.state import CallDriver, Expanded, Failed, FailureRecorded, IntentRecorded, ObserveUsers, Users
 from resizer.core.triggers import wants_attention
 from resizer.model.objects import RESIZE_CONDITIONS
+from tests.unit.core.laws import check_rest
+from tests.unit.core.steps import check_silence, decide, proceed
+from tests.unit.core.steps import moves as all_moves
 from tests.unit.core.world import (
     AT_WORK,
     CURRENT,
@@ -23,10 +26,7 @@ from tests.unit.core.world import (
     Setting,
     World,
     begin,
-    check_rest,
-    check_silence,
     crash,
-    decide,
     deliver_claim,
     deliver_volume,
     is_bound_by_records,
@@ -36,10 +36,8 @@ from tests.unit.core.world import (
     new_claim,
     new_volume,
     node_grows,
-    proceed,
     start,
 )
-from tests.unit.core.world import moves as all_moves
 
 RESIZE_STATES = (
     "",
