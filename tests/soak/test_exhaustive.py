@@ -14,7 +14,6 @@ KINDS = ((True, True), (True, False), (False, True))
 EDIT_AND_FAULT, EDIT_AND_CRASH = Budget(1, 0, 1), Budget(1, 1, 0)
 PAIRS = (Budget(0, 1, 1), EDIT_AND_CRASH)
 ALL = Budget(1, 1, 1)
-LIMIT_S = 60.0
 PROCESSES = 2
 
 Job = tuple[bool, bool, int, Budget, bool]
@@ -49,7 +48,7 @@ def _busy_s() -> float:
 
 @pytest.mark.soak
 def test_every_reachable_path_keeps_the_laws_and_ends(capsys):
-    """Laws 1 to 7 of section 5 hold in every reachable state, and every path ends grown or explained, in a minute."""
+    """Laws 1 to 7 of section 5 hold in every reachable state, and every path ends grown or explained."""
     began_s, busy_before_s = time.monotonic(), _busy_s()
     with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
         figures = list(pool.map(_search, _jobs()))
@@ -61,5 +60,3 @@ def test_every_reachable_path_keeps_the_laws_and_ends(capsys):
         line = f"\nexhaustive: {states:,} states, {moves:,} moves, {ends:,} different ends; {time_text}"
         print(line)  # noqa: T201  # the figures are the point
     assert states > 1_000_000
-    # Of CPU, so that a machine which is busy with something else does not fail it.
-    assert busy_s < PROCESSES * LIMIT_S
