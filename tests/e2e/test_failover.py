@@ -41,7 +41,7 @@ async def _seconds_to_grow(
 async def test_a_claim_edited_as_the_leader_gets_sigterm_is_grown_within_a_second(tmp_path):
     """SIGTERM costs no time: what is in hand is finished, the lease released, and the warm follower goes on.
 
-    Once the claim is edited just before the signal, once just after it.
+    Once the claim is edited just before the signal, once just after it, with an API server that fails at that moment.
     """
     async with running_replicas(tmp_path, timing=DEFAULT) as replicas:
         leader, follower = await replicas.start_both()
@@ -53,6 +53,7 @@ async def test_a_claim_edited_as_the_leader_gets_sigterm_is_grown_within_a_secon
 
         await replicas.start(leader)
         await replicas.wait_following(leader, follower)
+        replicas.rig.server.faults.add(Fault(kind="error", user=follower, verb="get", resource="leases", count=2))
         took_s = await _seconds_to_grow(replicas, follower, signal.SIGTERM, edit_first=False, size="6Gi")
         assert took_s < 1.0
         holders = [write.holder for write in replicas.witness.leases[lease_name(PLAN.name)]]

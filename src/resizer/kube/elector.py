@@ -31,6 +31,7 @@ _NEVER: Final = float("-inf")
 _WATCH_S: Final = 300
 _LONGEST_WAIT_S: Final = 30.0
 _RELEASE_S: Final = 2.0
+_RELEASE_AGAIN_S: Final = 0.1
 
 log = structlog.get_logger("resizer.kube.elector")
 Work = Callable[[], Awaitable[None]]
@@ -286,12 +287,24 @@ class Elector:
         """Give the lease up, so that a follower takes over at once. A failure costs them the lease's duration."""
         try:
             async with asyncio.timeout(_RELEASE_S):
-                record = await self._read()
-                if record is not None and self._is_ours(record):
-                    await self._call("update", self._write.release(record, self._now()))
-                    log.info("lease.released", lease=self.name)
-        except (ApiError, TimeoutError) as error:
-            log.warning("lease.not_released", lease=self.name, error=str(error))
+                while True:
+                    if await self._try_release():
+                        return
+                    await asyncio.sleep(_RELEASE_AGAIN_S)
+        except TimeoutError:
+            log.warning("lease.not_released", lease=self.name, error=self.last_error or "no answer in time")
+
+    async def _try_release(self) -> bool:
+        """Try once. True when the lease is ours no longer."""
+        try:
+            record = await self._read()
+            if record is not None and self._is_ours(record):
+                await self._call("update", self._write.release(record, self._now()))
+                log.info("lease.released", lease=self.name)
+        except ApiError as error:
+            self.last_error = str(error)
+            return False
+        return True
 
     def _is_ours(self, record: LeaseRecord) -> bool:
         return record.holder == self.identity and record.acquired in self._acquired
