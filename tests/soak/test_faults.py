@@ -63,7 +63,7 @@ class Soak:
         self.user = User(self.rig, names, seed + 1)
         self.node = Node(self.rig, pods, seed + 2)
         self.unwell: list[str] = []
-        self.longest_wait_s = 0.0
+        self.longest_wait_s, self.longest_waiter = 0.0, ""
         self._tokens = {name: self.rig.plane.tokens[name] for name in REPLICAS}
         self._ending: set[Process] = set()
 
@@ -132,7 +132,8 @@ class Soak:
                     since_s.pop(name, None)
                     continue
                 began_s = max(since_s.setdefault(name, clock()), self.user.edited_s.get(name, 0.0))
-                self.longest_wait_s = max(self.longest_wait_s, clock() - began_s)
+                if clock() - began_s > self.longest_wait_s:
+                    self.longest_wait_s, self.longest_waiter = clock() - began_s, name
             for process in self.rig.processes:
                 if process not in self._ending:
                     await self._look_at(process)
@@ -181,7 +182,7 @@ async def _run(folder, course: Course, seed: int) -> None:
         told = (
             f"\nseed {seed}: {soak.user.edits} edits, {len(acts)} driver calls, {soak.node.grown} grown by the node, "
             f"{soak.node.nudges} nudges; longest wait of an unedited claim {soak.longest_wait_s:.1f}s "
-            f"(at most {STALL_S:g}s); faults {struck}"
+            f"({soak.longest_waiter}; at most {STALL_S:g}s); faults {struck}"
         )
         print(told)  # noqa: T201 -- the seed and what came of it are to be seen
         assert soak.unwell == []
