@@ -193,7 +193,7 @@ async def _follow(view: View, output: str) -> int:
     from resizer.cli.status_reader import now_s
     from resizer.cli.status_table import Table, document_of, dump
 
-    table = Table(wide=output == "wide")
+    table = Table(wide=output == "wide", live=True)
     shown: dict[str, Row] = {}
     async with following(view.session.transport, namespace=view.namespace, selector=view.selector) as follower:
         is_first = True

@@ -12,20 +12,24 @@ import yaml
 
 from resizer.cli.status_session import LINE
 from resizer.explain.progress import Row
+from resizer.explain.span import span
 from resizer.model.quantity import format_bytes
 from resizer.model.text import printable
 
 FORMATS: Final = ("", "wide", "json", "yaml", "name")
 _COLUMNS: Final = ("NAMESPACE", "NAME", "DRIVER", "FROM", "TO", "PHASE", "AGE", "RETRIES", "NEXT", "REASON")
 _WIDE: Final = ("VOLUME", "MESSAGE")
+_USUAL: Final = (12, 16, 16, 6, 6, 17, 6, 7, 6, 16)
+"""Widths to begin with when rows are still to come."""
 
 
 class Table:
     """Lines up rows; widths only grow, so that what `-w` adds stays below its heads."""
 
-    def __init__(self, *, wide: bool) -> None:
+    def __init__(self, *, wide: bool, live: bool = False) -> None:
         self._heads = (*_COLUMNS, *_WIDE) if wide else _COLUMNS
-        self._widths = [len(head) for head in self._heads]
+        usual = (*_USUAL, 0, 0) if live else (0,) * len(self._heads)
+        self._widths = [max(len(head), width) for head, width in zip(self._heads, usual, strict=False)]
 
     def head(self) -> str:
         """Return the heads. After `lines` has seen the first rows, they are as wide as these."""
@@ -58,18 +62,6 @@ class Table:
         more = (row.volume or "-", row.message or "-")
         shown = (*cells, *more) if len(self._heads) > len(cells) else cells
         return tuple(printable(cell, limit=LINE) for cell in shown)
-
-
-def span(seconds: float) -> str:
-    """Write a duration as kubectl writes ages: 12s, 5m10s, 3h20m, 4d2h."""
-    whole = max(0, int(seconds))
-    if whole < 120:
-        return f"{whole}s"
-    for size, unit, below, below_unit, until in ((60, "m", 1, "s", 600), (3600, "h", 60, "m", 8 * 3600)):
-        if whole < size * 60 or (size == 3600 and whole < 48 * 3600):
-            rest = whole % size // below
-            return f"{whole // size}{unit}" + (f"{rest}{below_unit}" if rest and whole < until else "")
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"
 
 
 def document_of(row: Row) -> dict[str, Any]:

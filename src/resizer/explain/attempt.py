@@ -26,7 +26,7 @@ def _infeasible(facts: Facts, failure: LastFailure) -> Check:
 
 
 def _offline(facts: Facts, failure: LastFailure) -> Check:
-    users = facts.using_pods()
+    users = tuple(pod for pod in facts.using_pods() or () if pod.node)
     attached = [a.node for a in facts.attachments or () if a.volume_name == facts.claim.volume_name and a.attached]
     said = f" ({failure.text})" if failure.text else ""
     head = f"the driver grows this volume only while nothing uses it{said}"

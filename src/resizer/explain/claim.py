@@ -12,11 +12,6 @@ from resizer.explain.finding import Check, block, ok, skip, unknown
 from resizer.model.quantity import format_bytes
 from resizer.model.text import printable
 
-_PENDING: Final = (
-    "kubectl describe pvc says what the provisioner waits for (with volumeBindingMode WaitForFirstConsumer: a pod that "
-    "uses the claim)"
-)
-
 
 def check_binding(facts: Facts) -> Check:
     """Whether the claim and a volume belong to each other."""
@@ -29,7 +24,9 @@ def check_binding(facts: Facts) -> Check:
                 text = f"the claim has lost its volume {claim.volume_name}: its data is gone or bound elsewhere"
                 return block("binding", "volume-lost", text, "restore the volume from a backup into a new claim")
             text = f"the claim is {claim.phase or 'not bound'}: it has no volume yet, so nothing can grow"
-            return block("binding", "not-bound", text, _PENDING)
+            look = f"kubectl describe pvc {claim.name} -n {claim.namespace}"
+            step = f"{look} says what it waits for (often: a pod that uses it)"
+            return block("binding", "not-bound", text, step)
         case "volume-missing":
             text = f"the claim names volume {claim.volume_name}, which does not exist"
             return block(
@@ -122,7 +119,7 @@ def check_wish(facts: Facts) -> Check:
     claim = facts.claim
     if is_asked(facts):
         return ok("request", f"{claim.requested} asked for, {claim.capacity or 'nothing'} there")
-    text = f"nothing is asked for: the claim requests {claim.requested or 'nothing'} and has {claim.capacity}"
+    text = f"the claim requests {claim.requested or 'nothing'}, and has {claim.capacity}"
     step = f"ask for more: kubectl volume-resize grow {claim.name} -n {claim.namespace} --to SIZE"
     return block("request", "nothing-asked", text, step)
 

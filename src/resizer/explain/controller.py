@@ -11,6 +11,7 @@ from resizer.explain.attempt import next_try
 from resizer.explain.facts import Facts, listed
 from resizer.explain.failure import find_failure
 from resizer.explain.finding import Check, block, ok, skip, unknown, wait
+from resizer.explain.span import span
 from resizer.model.objects import CONTROLLER_RESIZE_INFEASIBLE
 from resizer.model.text import printable
 
@@ -49,7 +50,7 @@ def check_resizer(facts: Facts) -> Check:
         return block("resizer", "controller-away", f"no resizer is at work for {driver}: nobody holds {where}", step)
     late_s = facts.now_s - newest.renewed_s - newest.duration_s
     if late_s > CLOCKS_MAY_DIFFER_S:
-        text = f"the resizer for {driver} is gone: {newest.holder} let {where} lapse {late_s:.0f}s ago"
+        text = f"the resizer for {driver} is gone: {newest.holder} let {where} lapse {span(late_s)} ago"
         return block(
             "resizer", "controller-away", text, f"look after the pod {newest.holder}: is it running, is it ready?"
         )

@@ -15,7 +15,7 @@ from resizer.core.failing import RELEASE_HINT
 from resizer.core.noting import resizing_since
 from resizer.core.pacing import Wait, read_wait
 from resizer.core.target import Target
-from resizer.core.verdict import classify
+from resizer.core.verdict import classify, short_answer
 from resizer.explain.facts import SHOWN, EventFacts, Facts
 from resizer.model.errors import GrpcCode
 from resizer.model.objects import CONTROLLER_RESIZE_ERROR
@@ -29,6 +29,8 @@ _CODES: Final[dict[str, GrpcCode]] = {
     for code in get_args(GrpcCode)
 }
 _SEARCHED: Final = 4096
+_SHORT: Final = short_answer(0, 0).message.partition(" 0 ")[0]
+"""How the controller tells of a driver that granted too little: no gRPC error, and yet the driver was called."""
 
 
 class LastFailure(Struct, frozen=True):
@@ -88,4 +90,6 @@ def _read(message: str, facts: Facts) -> tuple[str, str, str]:
     said = message.rpartition(" failed: ")[2] if message.startswith("resize volume ") else message
     if "dropped allocatedResources" in message:
         return "unsupported-cluster", "", printable(said, limit=SHOWN)
+    if _SHORT in message:
+        return "driver-bug", "OK", printable(said.strip(), limit=SHOWN)
     return ("not-called" if said else ""), "", printable(said.strip(), limit=SHOWN)

@@ -22,7 +22,7 @@ from resizer.model.objects import (
     Volume,
 )
 
-Phase = Literal["Idle", "Asked", "Controller", "ControllerRefused", "NodePending", "Node", "NodeRefused"]
+Phase = Literal["Done", "Asked", "Controller", "ControllerRefused", "NodePending", "Node", "NodeRefused"]
 _BY_STATE: Final[dict[str, Phase]] = {
     CONTROLLER_RESIZE_IN_PROGRESS: "Controller",
     CONTROLLER_RESIZE_INFEASIBLE: "ControllerRefused",
@@ -69,7 +69,7 @@ def is_growing(claim: Claim) -> bool:
 def find_phase(claim: Claim, volume: Volume | None) -> Phase:
     """Return how far the growth is."""
     if is_grown(claim) and not claim.state:
-        return "Idle"
+        return "Done"
     if claim.state:
         return _BY_STATE.get(claim.state, "Asked")
     if claim.has_condition(FILE_SYSTEM_RESIZE_PENDING) and volume is not None:

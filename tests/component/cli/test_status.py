@@ -60,7 +60,7 @@ async def test_watching_prints_each_change_once(stage):
     await stage.set_state("data-0", "NodeResizePending", "400Gi")
     await line_of(process, "NodePending")
     await stage.finish("data-0", "400Gi")
-    assert "400Gi" in await line_of(process, "Idle")
+    assert "400Gi" in await line_of(process, "Done")
 
 
 async def test_one_claim_is_waited_for_until_it_has_grown(stage):

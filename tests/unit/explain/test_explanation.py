@@ -1,12 +1,14 @@
 """Each cause by itself, then which of several is said first."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resizer.core.machine import UNSUPPORTED
+from resizer.core.verdict import Rule, short_answer
 from resizer.explain.explanation import explain
 from resizer.explain.facts import ClassFacts, DriverObjects, Quota, Right
 from resizer.model.objects import Attachment, Condition, PodMount
@@ -19,6 +21,10 @@ FRESH = {"allocated": "", "state": "", "conditions": ()}
 
 def node_error(message):
     return (Condition("NodeResizeError", "True", message=message),)
+
+
+def rule(class_, pattern):
+    return Rule(class_=class_, pattern=re.compile(pattern))
 
 
 CASES = {
@@ -46,6 +52,9 @@ CASES = {
     "detaching": facts(events=(rpc("FailedPrecondition", "volume is published"),), pods=()),
     "offline-required": facts(events=(rpc("FailedPrecondition", "published"),), pods=(), attachments=()),
     "driver-busy": facts(events=(rpc("DeadlineExceeded", "too slow"),)),
+    "rate-limited": facts(events=(rpc("Internal", "slow down"),), rules=(rule("rate-limited", "slow down"),)),
+    "backend-quota": facts(events=(rpc("Internal", "pool is full"),), rules=(rule("quota", "pool is full"),)),
+    "driver-bug": facts(events=(failed(short_answer(400 * GIB, 300 * GIB).message),)),
     "denied": facts(events=(rpc("PermissionDenied", "bad token"),)),
     "driver-cannot-grow": facts(events=(rpc("Unimplemented", "no"),)),
     "driver-error": facts(events=(rpc("Internal", "oops"),)),

@@ -33,7 +33,7 @@ def test_done_and_refused_are_told_apart():
     done = claim(capacity="400Gi", state="", conditions=())
     assert is_grown(done)
     assert not is_growing(done)
-    assert find_phase(done, volume()) == "Idle"
+    assert find_phase(done, volume()) == "Done"
     assert is_refused(claim(state="ControllerResizeInfeasible"))
     assert not is_refused(claim(state="ControllerResizeInfeasible", allocated="900Gi"))
     assert is_refused(claim(state="NodeResizeInfeasible"))
