@@ -1,18 +1,21 @@
 """The status page at `/`: what `/debug/state` shows, as plain HTML. No script; everything from outside is escaped.
 
 Pure: a JSON-ready dict in, a page out. A list of objects becomes a table, an object a list of names and values.
-It reads well in a text browser.
+It reads well in a text browser. Moments, which are Unix seconds in the state, are shown as a person reads them.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
 MAX_ROWS: Final = 500
+_MOMENTS: Final = ("since", "next_try")
 _STYLE: Final = (
     "body{font:14px/1.4 system-ui,sans-serif;margin:2em;color:#222;background:#fff}"
     "table{border-collapse:collapse;margin:.5em 0}th,td{border:1px solid #bbb;padding:.2em .6em;text-align:left;"
-    "vertical-align:top;overflow-wrap:anywhere}th{background:#eee}dt{font-weight:bold}dd{margin:0 0 .4em 1.5em}"
+    "vertical-align:top;overflow-wrap:break-word;max-width:40em}th{background:#eee}"
+    "dt{font-weight:bold}dd{margin:0 0 .4em 1.5em}"
 )
 
 
@@ -45,7 +48,11 @@ def _render(value: Any) -> str:
 def _render_mapping(value: Mapping[str, Any]) -> str:
     if not value:
         return "<p>none</p>"
-    return "<dl>" + "".join(f"<dt>{escape(_title(str(k)))}</dt><dd>{_cell(v)}</dd>" for k, v in value.items()) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<dt>{escape(_title(str(k)))}</dt><dd>{_cell(v) or 'none'}</dd>" for k, v in value.items())
+        + "</dl>"
+    )
 
 
 def _render_list(value: Sequence[Any]) -> str:
@@ -56,8 +63,17 @@ def _render_list(value: Sequence[Any]) -> str:
         return "<ul>" + "".join(f"<li>{_cell(row)}</li>" for row in rows) + "</ul>" + _omitted(value)
     columns = list(dict.fromkeys(str(name) for row in rows for name in row))
     head = "".join(f'<th scope="col">{escape(_title(name))}</th>' for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(row.get(name))}</td>" for name in columns) + "</tr>\n" for row in rows)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_entry(name, row.get(name))}</td>" for name in columns) + "</tr>\n" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>" + _omitted(value)
+
+
+def _entry(name: str, value: Any) -> str:
+    """A cell of a column; in a column of moments the time in UTC."""
+    if name in _MOMENTS and isinstance(value, float):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return _cell(value)
 
 
 def _omitted(value: Sequence[Any]) -> str:
