@@ -1,7 +1,7 @@
 """Gathers the facts for `explain`: each read by itself, so that a missing right leaves one question open, not all.
 
 A 404 is an answer ("there is none"); every other failure leaves None and a line in `unreadable`. Of a secret only
-whether it exists is asked for (its metadata), never its content.
+whether it exists counts: its content is not even decoded.
 """
 
 import asyncio

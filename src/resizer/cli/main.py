@@ -1,7 +1,8 @@
 """The one executable: `resizer COMMAND`, `kubectl volume-resize COMMAND`, and `/csi-resizer` with flags alone.
 
 A first argument that begins with `-` means `run`, and so does the name csi-resizer, because manifests of CSI drivers
-start the peer so. `run` reads Go's flag syntax (cli/go_flags.py); the other commands are typer's.
+start the peer so; not for the kubectl plugin, which people start. `run` reads Go's flag syntax (cli/go_flags.py); the
+other commands are typer's.
 """
 
 import sys
@@ -45,8 +46,10 @@ app.command()(node.node)
 def main() -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:]
-    is_peer = Path(sys.argv[0]).name == "csi-resizer"
-    if is_peer or (arguments and arguments[0].startswith("-") and arguments[0] not in OWN_OPTIONS):
+    name = Path(sys.argv[0]).name
+    is_peer, is_plugin = name == "csi-resizer", name.startswith("kubectl-")
+    is_flag = bool(arguments) and arguments[0].startswith("-") and arguments[0] not in OWN_OPTIONS
+    if is_peer or (is_flag and not is_plugin):
         arguments = ["run", *arguments]
     if arguments[:1] == ["run"]:
         sys.exit(run.main(arguments[1:]))

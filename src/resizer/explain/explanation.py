@@ -10,6 +10,8 @@ waited for is the answer.
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from resizer.explain.attempt import check_last_attempt
 from resizer.explain.claim import check_binding, check_class, check_driver, check_quota, check_wish
 from resizer.explain.controller import (
@@ -23,6 +25,7 @@ from resizer.explain.facts import Facts
 from resizer.explain.finding import Check, Explanation, Verdict
 from resizer.explain.node import check_attachment, check_kubelet, check_node, check_node_refusal, check_pods
 from resizer.explain.progress import find_phase
+from resizer.model.text import printable
 
 _WALK: Final[tuple[Callable[[Facts], Check], ...]] = (
     check_binding,
@@ -42,6 +45,8 @@ _WALK: Final[tuple[Callable[[Facts], Check], ...]] = (
     check_node_refusal,
     check_kubelet,
 )
+LONGEST: Final = 900
+"""How long an answer may be, in characters."""
 # Nothing after these means anything without them.
 _FOUNDATION: Final = frozenset({"binding", "driver", "request"})
 
@@ -50,7 +55,7 @@ def explain(facts: Facts) -> Explanation:
     """Say the first thing that blocks the growth of this claim, and the next step. Pure."""
     checks: list[Check] = []
     for look in _WALK:
-        check = look(facts)
+        check = _clean(look(facts))
         checks.append(check)
         if check.subject in _FOUNDATION and (check.result == "blocks" or facts.volume is None):
             break
@@ -70,6 +75,12 @@ def explain(facts: Facts) -> Explanation:
         checks=tuple(checks),
         unreadable=facts.unreadable,
     )
+
+
+def _clean(check: Check) -> Check:
+    """Make the whole safe to show: holders of leases, annotations and uids are texts of others, too."""
+    text, step = printable(check.text, limit=LONGEST), printable(check.next_step, limit=LONGEST)
+    return replace(check, text=text, next_step=step)
 
 
 def _verdict(answer: Check) -> Verdict:

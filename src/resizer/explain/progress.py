@@ -9,18 +9,20 @@ from msgspec import Struct
 
 from resizer.core.noting import resizing_since
 from resizer.core.target import find_target
-from resizer.explain.facts import Facts
+from resizer.explain.facts import SHOWN, Facts
 from resizer.explain.failure import count_failures, find_failure
 from resizer.model.objects import (
     CONTROLLER_RESIZE_IN_PROGRESS,
     CONTROLLER_RESIZE_INFEASIBLE,
     FILE_SYSTEM_RESIZE_PENDING,
+    NODE_RESIZE_ERROR,
     NODE_RESIZE_IN_PROGRESS,
     NODE_RESIZE_INFEASIBLE,
     NODE_RESIZE_PENDING,
     Claim,
     Volume,
 )
+from resizer.model.text import printable
 
 Phase = Literal["Done", "Asked", "Controller", "ControllerRefused", "NodePending", "Node", "NodeRefused"]
 _BY_STATE: Final[dict[str, Phase]] = {
@@ -82,6 +84,11 @@ def row_of(facts: Facts) -> Row:
     claim, volume = facts.claim, facts.volume
     since_s = resizing_since(claim)
     failure = find_failure(facts)
+    class_, message = (failure.class_, failure.text) if failure is not None else ("", "")
+    refused = claim.condition(NODE_RESIZE_ERROR)
+    if facts.is_nodes_turn and refused is not None and refused.status == "True":
+        class_ = "node-refused" if claim.state == NODE_RESIZE_INFEASIBLE else "node-error"
+        message = printable(refused.message.strip(), limit=SHOWN)
     return Row(
         namespace=claim.namespace,
         name=claim.name,
@@ -93,6 +100,6 @@ def row_of(facts: Facts) -> Row:
         since_s=since_s,
         failures=count_failures(facts.events or (), since_s=since_s) if since_s else 0,
         next_s=failure.wait.not_before_s if failure is not None and failure.wait is not None else 0.0,
-        class_=failure.class_ if failure is not None else "",
-        message=failure.text if failure is not None else "",
+        class_=class_,
+        message=message,
     )

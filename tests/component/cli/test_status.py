@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import yaml
@@ -124,6 +125,16 @@ async def test_few_rights_leave_columns_open(stage):
     assert "ask for the right to list persistentvolumeclaims" in refused.err
 
 
+async def test_ctrl_c_ends_a_wait_quietly(stage):
+    """Ctrl-C ends a wait with exit code 130 and no traceback."""
+    await stage.bound("data-0", to="400Gi")
+    process = await stage.start("status", "data-0")
+    await line_of(process, "Asked")
+    process.send_signal(signal.SIGINT)
+    found = await ended(process)
+    assert (found.code, found.err) == (130, "")
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 async def test_kubectl_finds_the_plugin(stage):
     """`kubectl volume-resize status` runs this very command, flags and exit code included."""
@@ -132,3 +143,5 @@ async def test_kubectl_finds_the_plugin(stage):
     assert (found.code, found.out) == (0, "persistentvolumeclaim/data-0\n")
     failed = await stage.run("volume-resize", "status", "data-0", "--timeout=200ms", program=("kubectl",))
     assert failed.code == 1
+    early = await stage.run("-n", "default", "status", program=("kubectl-volume_resize",))
+    assert (early.code, "No such option: -n" in early.err) == (2, True)

@@ -151,7 +151,9 @@ def test_hostile_text_is_one_bounded_line(said):
     """Whatever a driver says, an answer is one bounded line without control characters."""
     hostile = facts(events=(rpc("Internal", said + "\x1b[2J\n<script>" + "x" * 100_000),))
     at_node = at_the_node(claim=claim(state="NodeResizeInfeasible", conditions=(*node_error(said * 999), RESIZING)))
-    for situation in (hostile, at_node):
+    annotated = facts(volume=volume(in_tree_source="gcePersistentDisk"), claim=claim(storage_resizer=said * 999 + "\n"))
+    led = facts(leases=(lease(holder=f"{said}\x1b[1m{'y' * 100_000}"),))
+    for situation in (hostile, at_node, annotated, led, facts(volume=volume(claim_uid=said + "\x1b"))):
         found = explain(situation)
         for text in (found.says, found.next_step, *(check.text for check in found.checks)):
             assert len(text) < 1000

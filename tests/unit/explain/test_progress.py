@@ -46,3 +46,10 @@ def test_a_row_counts_this_growths_failures_only():
     row = row_of(facts(events=events))
     assert (row.failures, row.class_, row.phase) == (4, "transient", "Controller")
     assert (row.from_bytes, row.to_bytes) == (300 * GIB, 400 * GIB)
+
+
+def test_a_nodes_refusal_is_the_reason():
+    """When the node has failed, the row says what it said, safe to show."""
+    refused = Condition("NodeResizeError", "True", message="bad\nsuperblock")
+    row = row_of(facts(claim=claim(state="NodeResizeInfeasible", conditions=(RESIZING, refused))))
+    assert (row.class_, row.message) == ("node-refused", "bad\\nsuperblock")
