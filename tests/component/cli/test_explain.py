@@ -8,6 +8,7 @@ import pytest
 from resizer.devcluster.client import CLAIMS
 from tests.component.cli.stage import DRIVER, IN_PROGRESS, STORAGE
 
+BIG = "y" * 1_000_000
 HOSTILE = "evil\x1b[2Jline\nnext<script>" + "x" * 900
 
 
@@ -102,7 +103,7 @@ async def the_node_refuses(stage):
     )
     running = {"status": {"phase": "Running"}}
     await stage.client.call("PATCH", "/api/v1/namespaces/default/pods/mysql-0/status", body=running, content_type=MERGE)
-    condition = {"type": "NodeResizeError", "status": "True", "message": f"bad superblock {HOSTILE}"}
+    condition = {"type": "NodeResizeError", "status": "True", "message": f"bad superblock {HOSTILE}{BIG}"}
     await stage.client.patch_status(CLAIMS, "data-0", {"conditions": [condition]}, namespace="default")
     return "node-refused", "bad superblock"
 
@@ -137,6 +138,16 @@ async def test_the_first_blocker_is_named(stage, situation):
     assert found["next_step"] in shown
     assert "\x1b" not in shown
     assert all(len(line) < 1000 for line in shown.splitlines())
+
+
+async def test_a_megabyte_of_message_is_bounded(stage):
+    """A condition of a megabyte leaves `status` and `explain` with a few lines, in every form."""
+    await the_node_refuses(stage)
+    for command in (("explain", "data-0"), ("explain", "data-0", "-o", "yaml"), ("status", "-o", "wide")):
+        found = await stage.call(*command)
+        assert found.code == 0
+        assert len(found.out) < 6000
+        assert "\x1b" not in found.out
 
 
 async def test_a_service_account_without_rights_is_named(stage):

@@ -128,6 +128,15 @@ async def test_ctrl_c_tells_what_was_asked_for(stage):
     assert await requests(stage) == {"data-0": "400Gi", "data-1": "300Gi"}
 
 
+async def test_a_wait_ends_in_time(stage):
+    """With --timeout a run that does not come to its end exits with 1 and says what is still growing."""
+    await stage.bound("data-0")
+    found = await stage.run("grow", "data-0", "--to", "400Gi", "--wait", "--timeout", "500ms")
+    assert found.code == 1
+    assert "not done within 0.5s" in found.err
+    assert "still growing: 1 (data-0)" in found.err
+
+
 async def test_a_stateful_sets_claims_are_found(stage):
     """statefulset/NAME means the claims of its templates, in order, those of like-named sets left alone."""
     template = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {}}}
