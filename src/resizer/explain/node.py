@@ -60,7 +60,8 @@ def check_node(facts: Facts) -> Check:
         return skip("node", "not the node's turn yet")
     runs_on = sorted({pod.node for pod in _runners(facts)})
     if not runs_on:
-        return unknown("node", "no node is known")
+        is_known = facts.pods is not None
+        return skip("node", "no pod runs with it") if is_known else unknown("node", "no node is known")
     if facts.nodes_ready is not None and not any(facts.nodes_ready.get(node) for node in runs_on):
         gone = [node for node in runs_on if node not in facts.nodes_ready]
         how = "not in the cluster any more" if gone else "not Ready"
@@ -100,6 +101,8 @@ def check_kubelet(facts: Facts) -> Check:
     """Nothing blocks: the kubelet is at work, or has not looked yet."""
     if not facts.is_nodes_turn:
         return skip("kubelet", "not the node's turn yet")
+    if facts.pods is not None and not _runners(facts):
+        return skip("kubelet", "no pod runs with it")
     where = _where(facts)
     if facts.claim.state == NODE_RESIZE_IN_PROGRESS:
         text = f"the kubelet on {where} is growing the filesystem"
