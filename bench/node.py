@@ -1,0 +1,203 @@
+"""From the edit to the grown filesystem: claims that a pod has mounted, on the development cluster.
+
+API server and kubelet-like part (`resizer dev`), the reference driver and the resizer run in processes of their own;
+this one edits the claim and looks at the pod's own mount until its filesystem has the new size: by statvfs where
+this user may mount (loop devices, XFS), else in the image's superblock (ext4). The kubelet looks at a pod every 60 s,
+as a real one does, unless the pod is nudged.
+
+    python -m bench.node [--growths 20] [--without] [--json FILE]
+
+`--without` adds one growth with `--nudge=false`, which takes up to a minute.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from bench.growth import edit, process
+from resizer.devcluster.client import Client
+from resizer.devcluster.endpoint import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
+from resizer.devcluster.kubelet_paths import KubeletPaths
+from resizer.driver.backend import loop_obstacle
+from resizer.driver.cleanup import cleanup
+from resizer.driver.superblock import superblock_size_bytes
+from resizer.obs.logs import configure_logs
+
+_GIB = 1 << 30
+_NODE = "node-1"
+_CLAIM = "data"
+_CLI = ("-m", "resizer.cli.main")
+_LOOK_EVERY_S = 0.002
+_MOST_S = 100.0
+"""A real kubelet was measured to take 82 s at most."""
+
+
+def size_bytes(mount: Path) -> int:
+    """Size of the filesystem that a pod has at this path."""
+    image = mount / "volume.img"
+    if image.is_symlink():
+        return superblock_size_bytes(image)
+    status = os.statvfs(mount)
+    return status.f_blocks * status.f_frsize
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until this holds: files, mounts and other processes tell nobody."""
+    async with asyncio.timeout(_MOST_S):
+        while not await holds():  # noqa: ASYNC110  # as said above
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+class Bench:
+    """A claim on a running cluster, and the pod that has it mounted."""
+
+    def __init__(self, client: Client, folder: Path, mount: Path) -> None:
+        self._client = client
+        self._folder = folder
+        self._mount = mount
+        self._gib = 1
+
+    @contextlib.asynccontextmanager
+    async def resizer(self, *options: str) -> AsyncIterator[None]:
+        """Run the resizer for the block, from when it is ready."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        kubeconfig, driver = self._folder / "kubeconfig", self._folder / "csi.sock"
+        given = (f"--kubeconfig={kubeconfig}", f"--csi-address={driver}", f"--http-endpoint=127.0.0.1:{port}")
+        async with process(*_CLI, "run", *given, *options), aiohttp.ClientSession() as session:
+            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"))
+            yield
+
+    async def grow(self) -> float:
+        """Ask for 1Gi more; return the seconds until the filesystem has it. The claim is finished then, too."""
+        before = size_bytes(self._mount)
+        self._gib += 1
+        began = await edit(self._client, _CLAIM, f"{self._gib}Gi")
+
+        async def is_grown() -> bool:
+            # A filesystem keeps a part for itself, so that it grows by a little less than its device.
+            return size_bytes(self._mount) > before + 0.95 * _GIB
+
+        await until(is_grown)
+        took = time.perf_counter() - began
+        await until(self._is_finished)
+        return took
+
+    async def _is_finished(self) -> bool:
+        status = (await self._client.get(CLAIMS, _CLAIM, namespace="default"))["status"]
+        return status["capacity"]["storage"] == f"{self._gib}Gi" and not status.get("allocatedResourceStatuses")
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.get(url) as answer:
+            return answer.status == 200
+    return False
+
+
+@contextlib.asynccontextmanager
+async def running(backend: str) -> AsyncIterator[Bench]:
+    """A cluster with the reference driver, and a pod that runs with a claim of 1Gi; all of it gone afterwards."""
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-node-")))
+        state, address, kubeconfig = folder / "driver", folder / "csi.sock", folder / "kubeconfig"
+        stack.push_async_callback(cleanup, state)  # in case something ended early
+        asked = (f"--endpoint=unix://{address}", f"--state-dir={state}", f"--node-id={_NODE}", f"--backend={backend}")
+        await stack.enter_async_context(process(*_CLI, "driver", *asked))
+        await until(lambda: asyncio.to_thread(address.exists))
+        given = (f"--kubeconfig-out={kubeconfig}", f"--csi-address={address}", f"--state-dir={folder}")
+        await stack.enter_async_context(process(*_CLI, "dev", *given))
+        await until(lambda: asyncio.to_thread(kubeconfig.exists))
+        client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig))
+        await _create(client, "xfs" if backend == "loop" else "ext4")
+        stack.push_async_callback(_delete, client)
+        await until(lambda: _is_running(client))
+        pod = await client.get(PODS, "db", namespace="default")
+        volume = (await client.get(CLAIMS, _CLAIM, namespace="default"))["spec"]["volumeName"]
+        paths = KubeletPaths((folder / "kubelet" / _NODE).resolve())
+        yield Bench(client, folder, paths.mount(pod["metadata"]["uid"], volume))
+
+
+async def _create(client: Client, fs: str) -> None:
+    kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"}}
+    grower = {"provisioner": "csi-qcfsplugin", "allowVolumeExpansion": True}
+    await client.create(STORAGE_CLASSES, {**kind, **grower, "parameters": {"csi.storage.k8s.io/fstype": fs}})
+    meta = {"name": _CLAIM, "namespace": "default"}
+    wish = {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}
+    await client.create(CLAIMS, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": wish})
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    spec = {
+        "containers": [{"name": "db", "image": "db", "volumeMounts": mounts}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": _CLAIM}}],
+    }
+    meta = {"name": "db", "namespace": "default"}
+    await client.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+
+async def _is_running(client: Client) -> bool:
+    pod = await client.get(PODS, "db", namespace="default")
+    return bool(pod.get("status", {}).get("phase") == "Running")
+
+
+async def _delete(client: Client) -> None:
+    """Delete pod and claim, and wait until the driver has deleted the volume."""
+    await client.delete(PODS, "db", namespace="default", grace_s=1)
+    await client.delete(CLAIMS, _CLAIM, namespace="default")
+    await until(lambda: _has_no_volume(client))
+
+
+async def _has_no_volume(client: Client) -> bool:
+    return not (await client.list(VOLUMES)).items
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run everything and return the figures."""
+    backend = "image" if loop_obstacle() else "loop"
+    figures: dict[str, Any] = {"backend": backend}
+    async with running(backend) as bench:
+        async with bench.resizer():
+            await bench.grow()  # opens connections and watches; what it took is not counted
+            figures["nudged_s"] = [await bench.grow() for _ in range(options.growths)]
+        if options.without:
+            async with bench.resizer("--nudge=false"):
+                figures["not_nudged_s"] = [await bench.grow()]
+    return figures
+
+
+def main() -> int:
+    """Measure, print a table, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description="seconds from the edit of a claim to its grown filesystem")
+    parser.add_argument("--growths", type=int, default=20, help="growths with the nudge, one after the other")
+    parser.add_argument("--without", action="store_true", help="one more growth without the nudge (about a minute)")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    configure_logs(verbosity=-1, stream=sys.stderr)
+    figures = uvloop.run(measure(options))
+    print(f"edit to grown filesystem, backend {figures['backend']}")
+    print(f"{'':12} {'growths':>8} {'p50 s':>8} {'max s':>8}")
+    for name in ("nudged_s", "not_nudged_s"):
+        if took := figures.get(name):
+            summary = {"growths": len(took), "p50_s": statistics.median(took), "max_s": max(took)}
+            print(f"{name[:-2]:12} {len(took):8} {summary['p50_s']:8.3f} {summary['max_s']:8.3f}")
+            figures[name] = {**summary, "each_s": took}
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
