@@ -29,6 +29,8 @@ ALERTS = {
     "ResizerDriverDown",
     "FilesystemSmallerThanClaim",
 }
+POD_CAUSES = {"no-pod", "not-scheduled"}
+"""Classes of the node's phase that a pod ends, and no node: nobody is paged for them."""
 NEEDS_PROMTOOL = pytest.mark.skipif(
     shutil.which("promtool") is None, reason="promtool is not installed (Debian package prometheus)"
 )
@@ -117,7 +119,7 @@ def test_rules_read_only_series_that_exist():
         assert selector.name in series, selector
         assert set(selector.labels) <= series[selector.name], selector
         if selector.name.startswith("resizer_"):
-            assert set(filter(None, selector.labels.get("class", "").split("|"))) <= CLASSES, selector
+            assert set(filter(None, selector.labels.get("class", "").split("|"))) <= CLASSES | POD_CAUSES, selector
             assert set(filter(None, [selector.labels.get("phase")])) <= set(PHASES), selector
 
 
