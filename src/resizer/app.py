@@ -154,6 +154,7 @@ class Pipeline:
             gate=self._gate,
             workers=settings.workers,
             node_agents=settings.node_mode == "agent",
+            nodes=kube.nodes,
             grace_s=settings.shutdown_grace,
         )
 

@@ -4,11 +4,15 @@ In: a driver's grant, or the news that a step is durable. Each function looks at
 and asks only for what is still missing there, so that it may be run again after a conflict, a lost answer or a crash.
 """
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from resizer.core import noting, status
 from resizer.core.eligibility import find_obstacle
 from resizer.core.failing import record as record_failure
+from resizer.core.node_label import NODES_TURN
+from resizer.core.node_wait import find_delay
 from resizer.core.restarting import restart
 from resizer.core.state import (
     AwaitNode,
@@ -18,6 +22,7 @@ from resizer.core.state import (
     FinishRecorded,
     Leave,
     Memory,
+    NodeAwaited,
     Note,
     PendingRecorded,
     Policy,
@@ -40,6 +45,9 @@ from resizer.model.objects import (
     Volume,
 )
 from resizer.model.quantity import format_bytes
+
+SOONEST_S: Final = 1.0
+"""However short the node's time, what keeps it is looked into no more often than this."""
 
 
 def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
@@ -110,16 +118,19 @@ def pend(claim: Claim, snapshot: Snapshot, memory: Memory, observation: PendingR
         finished = noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes)
         # Counted here: the next look begins with nothing to remember.
         return Step(step.effect, Memory(restarts=step.memory.restarts), (*notes, finished, Leave()))
-    step = await_node(claim, snapshot, memory)
+    step = await_node(claim, snapshot, memory, policy)
     return replace(step, notes=(*notes, *step.notes))
 
 
-def await_node(claim: Claim, snapshot: Snapshot, memory: Memory) -> Step:
+def await_node(claim: Claim, snapshot: Snapshot, memory: Memory, policy: Policy) -> Step:
     """Have the node stage follow the claim."""
     now = snapshot.now
     # Conditions carry whole seconds; what this process saw itself is exact.
     since_s = memory.granted_wall_s if memory.phase == "node-resize" else 0.0
     since_s = since_s or noting.true_since(claim, FILE_SYSTEM_RESIZE_PENDING, now) or now.wall_s
+    late_after_s = since_s + policy.node_timeout_s - now.wall_s
+    # Once the node is late the class of the metric says why, and stays until that has been found out again.
+    entered = () if late_after_s <= 0 and memory.phase == "node-resize" else (Enter("node-resize", "", since_s),)
     if memory.phase != "node-resize":
         memory = replace(
             memory,
@@ -129,8 +140,34 @@ def await_node(claim: Claim, snapshot: Snapshot, memory: Memory) -> Step:
             asked_wall_s=memory.asked_wall_s or noting.resizing_since(claim, now) or since_s,
             granted_wall_s=since_s,
         )
-    effect = AwaitNode(since_s, is_begun=claim.state == NODE_RESIZE_IN_PROGRESS)
-    return Step(effect, memory, (Enter("node-resize", "", since_s),))
+    effect = AwaitNode(since_s, is_begun=claim.state == NODE_RESIZE_IN_PROGRESS, late_after_s=late_after_s)
+    return Step(effect, memory, entered)
+
+
+def follow_node(claim: Claim, snapshot: Snapshot, memory: Memory, observation: NodeAwaited, policy: Policy) -> Step:
+    """Put the claim down until there is something to do for its node; say what keeps a node that is late.
+
+    A node that something known has kept (no pod, say) has its whole time again once that is mended.
+    """
+    facts, volume, now = observation.facts, snapshot.volume, snapshot.now
+    is_nodes_turn = claim.state in NODES_TURN or claim.has_condition(FILE_SYSTEM_RESIZE_PENDING)
+    if facts is None or volume is None or not is_nodes_turn:
+        return Step(Settle("waiting-for-node", observation.check_after_s), memory)
+    delay = find_delay(claim, facts, volume_mode=volume.volume_mode)
+    again_s = max(SOONEST_S, policy.node_timeout_s)
+    check_after_s = again_s if observation.check_after_s is None else min(again_s, observation.check_after_s)
+    if delay.cause != "slow":
+        memory = replace(memory, excused_s=now.mono_s)
+    elif memory.excused_s is not None and now.mono_s - memory.excused_s < policy.node_timeout_s:
+        entered = Enter("node-resize", "", memory.granted_wall_s)
+        return Step(Settle("waiting-for-node", check_after_s), memory, (entered,))
+    # Nobody uses it: the filesystem grows when somebody does, and nothing is wrong until then.
+    say = Say("Normal" if delay.cause == "no-pod" else "Warning", "NodeResizeDelayed", delay.message)
+    cause = f"node-delay/{delay.cause}"
+    memory, notes = noting.say_once(memory, now, cause, say, repeat_s=policy.repeat_event_s)
+    entered = Enter("node-resize", delay.cause, memory.granted_wall_s)
+    settle = Settle("waiting-for-node", check_after_s, delay.message, is_news=bool(notes))
+    return Step(settle, memory, (entered, *notes))
 
 
 def notice_node_success(claim: Claim, snapshot: Snapshot, memory: Memory) -> tuple[Memory, tuple[Note, ...]]:
@@ -165,4 +202,5 @@ def _forget_failures(memory: Memory) -> Memory:
         attempt_before="",
         not_before_s=0.0,
         blockers=Users(),
+        excused_s=None,
     )

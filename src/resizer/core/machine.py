@@ -79,7 +79,7 @@ def advance(snapshot: Snapshot, memory: Memory, observation: Observation, policy
         case FinishRecorded():
             return granting.finish(claim, snapshot, memory, observation, policy)
         case NodeAwaited():
-            return Step(Settle("waiting-for-node", observation.check_after_s), memory)
+            return granting.follow_node(claim, snapshot, memory, observation, policy)
         case _:  # pragma: no cover  # mypy proves it unreachable
             assert_never(observation)
 
@@ -103,7 +103,7 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
         controller_expansion=driver.controller_expansion,
     )
     if aim == "wait-for-node":
-        step = granting.await_node(claim, snapshot, memory)
+        step = granting.await_node(claim, snapshot, memory, policy)
         return replace(step, notes=(*notes, *step.notes))
     wait_s, reason = remaining_wait(claim, aim, snapshot, memory, policy)
     memory = _begin(claim, aim, snapshot, memory)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from resizer.core.node_wait import NodeFacts
 from resizer.core.pacing import Limits
 from resizer.core.status import JsonObject
 from resizer.core.target import Attempt, Target
@@ -69,6 +70,8 @@ class Memory(Struct, frozen=True):
     """Who used the volume when the driver said that it must be offline."""
     node_verified_s: float | None = None
     """When a node's refusal was last verified with the controller; monotonic."""
+    excused_s: float | None = None
+    """When something known last kept the node from growing the claim; monotonic."""
     said: tuple[tuple[str, float], ...] = ()
     """Event causes and when they were last said; monotonic, the newest ones."""
 
@@ -147,6 +150,8 @@ class NodeAwaited(Struct, frozen=True, tag=True):
     """The node stage has done what can be done now. `check_after_s`: when to look again, None for never."""
 
     check_after_s: float | None
+    facts: NodeFacts | None = None
+    """Where the claim is used, once the node has taken too long."""
 
 
 Observation = (
@@ -189,6 +194,8 @@ class AwaitNode(Struct, frozen=True, tag=True):
     since_wall_s: float
     is_begun: bool
     """The node is at work already (NodeResizeInProgress): nothing to nudge."""
+    late_after_s: float | None = None
+    """In how many seconds the node will have taken too long; from 0 down, find out where the claim is used."""
 
 
 class Settle(Struct, frozen=True, tag=True):
@@ -197,6 +204,8 @@ class Settle(Struct, frozen=True, tag=True):
     outcome: Literal["idle", "finished", "waiting-for-node", "retry", "waiting", "unsupported", "restart"]
     requeue_after_s: float | None = None
     reason: str = ""
+    is_news: bool = True
+    """Whether this is worth a line in the log: not when it ends as the look before did."""
 
 
 Effect = RecordClaim | RecordVolume | CallDriver | ObserveUsers | AwaitNode | Settle

@@ -25,6 +25,7 @@ from resizer.kube.elector import Elector
 from resizer.kube.events import KubeEvents
 from resizer.kube.lease import LeaseTiming, lease_name, own_identity
 from resizer.kube.limiter import FlowLimit, Limiter, Share
+from resizer.kube.nodes import KubeNodes
 from resizer.kube.pods import KubePods
 from resizer.kube.projection import decode_claim, decode_volume
 from resizer.kube.reflector import PAGE_SIZE, Reflector, Selection, Timing
@@ -89,6 +90,7 @@ class KubeClient:
         self.namespace = namespace
         self.pods = KubePods(transport, telemetry=telemetry, timing=options.timing)
         self.attachments = KubeAttachments(transport, telemetry=telemetry, timing=options.timing)
+        self.nodes = KubeNodes(transport)
         self.secrets = KubeSecrets(transport)
         self.events = KubeEvents(transport, telemetry=telemetry)
         claims: Decoder[Claim] = Decoder(CLAIMS.plural, decode_claim, telemetry=telemetry)

@@ -38,6 +38,7 @@ class Resource(Struct, frozen=True):
 CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims")
 VOLUMES: Final = Resource("", "v1", "persistentvolumes")
 PODS: Final = Resource("", "v1", "pods")
+NODES: Final = Resource("", "v1", "nodes")
 EVENTS: Final = Resource("", "v1", "events")
 SECRETS: Final = Resource("", "v1", "secrets")
 ATTACHMENTS: Final = Resource("storage.k8s.io", "v1", "volumeattachments")

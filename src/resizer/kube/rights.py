@@ -30,6 +30,7 @@ REQUIRED_FOR_ELECTION: Final = frozenset((verb, "leases") for verb in ("get", "c
 _FEATURES: Final = {
     "pods": "nudging the kubelet, and waking claims of offline-only drivers when their pod goes",
     "pods/status": "nudging the kubelet (growth waits for the pod's next sync)",
+    "nodes": "saying whether a node that is late is ready, and how old its kubelet is",
     "events": "events on claims",
     "secrets": "expansion secrets",
     "volumeattachments": "waking claims of offline-only drivers when their volume is detached",

@@ -193,3 +193,11 @@ class Attachment(Struct, frozen=True, gc=False):
     volume_name: str = ""
     node: str = ""
     attached: bool = False
+
+
+class Node(Struct, frozen=True, gc=False):
+    """A Node, as far as it matters to growth. `kubelet_version` as the kubelet reports it ("v1.34.1")."""
+
+    name: str
+    is_ready: bool = False
+    kubelet_version: str = ""

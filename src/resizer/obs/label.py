@@ -7,6 +7,7 @@ What is not in its set becomes "other". Failure classes are the core's, with API
 import re
 from typing import Final, get_args
 
+from resizer.core.node_wait import DelayCause
 from resizer.core.verdict import FailureClass
 from resizer.model import errors
 
@@ -15,6 +16,8 @@ NO_CLASS: Final = "none"
 """The class of what has not failed: an empty label value would be the same as no label."""
 
 NODE_ERROR: Final = "node-error"
+NODE_DELAYS: Final = get_args(DelayCause)
+"""What keeps a node that is late; only in the phase node-resize."""
 
 PHASES: Final = ("controller-resize", "node-resize")
 DURATION_PHASES: Final = (*PHASES, "total")
@@ -40,9 +43,10 @@ _ALIASES: Final = {
     "LeaseNotHeldError": "lease-not-held",
     **_API_CLASSES,
 }
-CLASSES: Final[frozenset[str]] = frozenset(
+FAILURES: Final[frozenset[str]] = frozenset(
     {*get_args(FailureClass), *_API_CLASSES.values(), NO_CLASS, OTHER, "lease-not-held", NODE_ERROR, "timeout", "bug"}
 )
+CLASSES: Final = FAILURES | frozenset(NODE_DELAYS)
 
 
 def class_label(class_: str) -> str:

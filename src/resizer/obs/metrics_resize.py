@@ -26,9 +26,10 @@ from prometheus_client.registry import Collector
 
 from resizer.model.objects import NODE_RESIZE_INFEASIBLE, Claim
 from resizer.obs.label import (
-    CLASSES,
     DURATION_PHASES,
+    FAILURES,
     NO_CLASS,
+    NODE_DELAYS,
     NODE_ERROR,
     OTHER,
     PHASES,
@@ -96,9 +97,9 @@ class ResizeMetrics(Collector):
         self._resizes.labels(driver, "failure", OTHER)
         for phase in DURATION_PHASES:
             self._duration.labels(driver, phase)
-        for class_ in CLASSES:
+        for class_ in FAILURES:
             self._overdue.labels(driver, "controller-resize", class_)
-        for class_ in (NO_CLASS, NODE_ERROR):
+        for class_ in (NO_CLASS, *NODE_DELAYS):
             self._overdue.labels(driver, "node-resize", class_)
 
     def set_active(self, driver: str, *, active: bool) -> None:

@@ -4,7 +4,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from resizer.obs.label import CLASSES, STAGE_OUTCOMES, STAGES, class_label, one_of
+from resizer.obs.label import FAILURES, STAGE_OUTCOMES, STAGES, class_label, one_of
 from resizer.pipeline.ports import StageName
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -44,7 +44,7 @@ class StageMetrics:
             self._retries.labels(driver, stage)
             for outcome in STAGE_OUTCOMES:
                 self._duration.labels(driver, stage, outcome)
-            for class_ in CLASSES:
+            for class_ in FAILURES:
                 self._failures.labels(driver, stage, class_)
 
     def stage_started(self, *, driver: str, stage: StageName) -> None:

@@ -127,7 +127,7 @@ class ClaimLoop:
         record.outcome = settle.outcome
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
-        if settle.outcome not in ("idle", "waiting"):
+        if settle.is_news and settle.outcome not in ("idle", "waiting"):
             took_s = asyncio.get_running_loop().time() - began_s
             self._log_look(claim, settle, took_s)
         return Result(settle.outcome, delay_s)

@@ -26,6 +26,7 @@ from resizer.pipeline.ports import (
     EventSink,
     ExpandableVolumePlugin,
     LeaseGuard,
+    NodeReader,
     Objects,
     PodSource,
     QueueTelemetry,
@@ -64,6 +65,7 @@ class Surroundings(Struct, frozen=True):
     gate: RecoveryGate
     workers: int = 100
     node_agents: bool = False
+    nodes: NodeReader | None = None
     grace_s: float = 20.0
 
 
@@ -106,6 +108,7 @@ class DriverGroup:
             telemetry=around.stages,
             now=around.now,
             agents=around.writer if around.node_agents else None,
+            nodes=around.nodes,
         )
         stages = Stages(
             ControllerResize(

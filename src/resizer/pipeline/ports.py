@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from resizer.model.driver import DriverFacts, Expansion
-from resizer.model.objects import Attachment, Claim, Pod, Volume
+from resizer.model.objects import Attachment, Claim, Node, Pod, Volume
 
 __all__ = ["DriverFacts", "Expansion"]
 
@@ -107,6 +107,13 @@ class AttachmentSource(Protocol):
 
     def attachments_of(self, volume_name: str) -> list[Attachment] | None:
         """Attachments of this volume; None while the first list has not been processed."""
+
+
+class NodeReader(Protocol):
+    """Nodes, read one by one when one of them is late."""
+
+    async def read_node(self, name: str) -> Node | None:
+        """Return the node; None when there is none of this name. Raises ApiError, as without the right to nodes."""
 
 
 class ExpandableVolumePlugin(Protocol):

@@ -7,7 +7,8 @@ In: a claim that waits for its node. Out: when to look again. The pods of a name
 while a claim there is being resized, from the moment its target is recorded, so that the list is ready when it
 is needed. Each pod that mounts the claim read-write and runs is nudged: at once, after 5 s and after 30 s.
 The stage also tells who uses a volume when a driver demands that nobody does: running pods of the namespace, and
-VolumeAttachments, which are watched only while a claim waits for its volume to be free.
+VolumeAttachments, which are watched only while a claim waits for its volume to be free. Once a node is late it
+gathers what `core.node_wait` finds the reason in: the claim's pods and their nodes, each read once.
 """
 
 import asyncio
@@ -17,15 +18,27 @@ import structlog
 from msgspec.structs import replace
 
 from resizer.core.node_label import label_changes, with_labels
+from resizer.core.node_wait import MOST_NODES, NodeFacts
 from resizer.core.state import AwaitNode, NodeAwaited, RecordClaim, Users
 from resizer.model.errors import ApiError
-from resizer.model.objects import Claim, Pod
-from resizer.pipeline.ports import AttachmentSource, Clock, NamespacePods, PodSource, StageTelemetry, Writer
+from resizer.model.objects import Claim, Node, Pod
+from resizer.pipeline.ports import (
+    AttachmentSource,
+    Clock,
+    NamespacePods,
+    NodeReader,
+    PodSource,
+    StageTelemetry,
+    Writer,
+)
 from resizer.pipeline.stages.nudge import Nudger
 
 NUDGE_AFTER_S: Final = (0.0, 5.0, 30.0)
 LISTED_WITHIN_S: Final = 5.0
 LABELS_CHECKED_AFTER_S: Final = 10.0
+SOONEST_S: Final = 0.05
+NODE_KEPT_S: Final = 30.0
+"""A node that many late claims share is read once in so long for all of them."""
 
 log = structlog.get_logger()
 
@@ -43,6 +56,7 @@ class NodeResize:
         telemetry: StageTelemetry,
         now: Clock,
         agents: Writer | None = None,
+        nodes: NodeReader | None = None,
     ) -> None:
         self._pods = pods
         self._attachments = attachments
@@ -51,9 +65,11 @@ class NodeResize:
         self._telemetry = telemetry
         self._now = now
         self._agents = agents
+        self._nodes = nodes
         self._held: dict[str, tuple[str, NamespacePods]] = {}
         self._waiting: dict[str, float] = {}
         self._observed: set[str] = set()
+        self._known_nodes: dict[str, tuple[float, bool, Node | None]] = {}
 
     def prepare(self, claim: Claim) -> None:
         """Have the claim's pods at hand by the time its node's turn comes."""
@@ -79,14 +95,29 @@ class NodeResize:
             self.forget(uid, outcome="cancelled")
 
     async def run(self, claim: Claim, effect: AwaitNode) -> NodeAwaited:
-        """Nudge where a nudge is due, and say when the next one would be. Never fails for want of a right."""
+        """Nudge where a nudge is due, and say when to look again. Never fails for want of a right.
+
+        A node that is late: where the claim is used goes with the answer.
+        """
         if claim.uid not in self._waiting:
             self._waiting[claim.uid] = asyncio.get_running_loop().time()
             self._telemetry.stage_started(driver=self._driver, stage="node-resize")
         if self._agents is not None and await self._keep_labels(claim, self._agents):
-            return NodeAwaited(LABELS_CHECKED_AFTER_S)
+            check_after_s: float | None = LABELS_CHECKED_AFTER_S
+        else:
+            check_after_s = await self._nudge(claim, effect)
+        late_after_s = effect.late_after_s
+        if late_after_s is None:
+            return NodeAwaited(check_after_s)
+        if late_after_s <= 0:
+            return NodeAwaited(check_after_s, await self._find_facts(claim))
+        soonest_s = max(SOONEST_S, late_after_s)
+        return NodeAwaited(soonest_s if check_after_s is None else min(soonest_s, check_after_s))
+
+    async def _nudge(self, claim: Claim, effect: AwaitNode) -> float | None:
+        """Nudge the pods whose time it is; return in how many seconds the next one's is, None for never."""
         if self._nudger is None or self._nudger.is_refused or effect.is_begun:
-            return NodeAwaited(None)
+            return None
         pods = await self._pods_of(claim)
         due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
         now_s = self._now()
@@ -97,7 +128,7 @@ class NodeResize:
             await asyncio.gather(*(self._nudger.nudge(pod) for pod in ripe))
             due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
         later = [at - now_s for at in due if at is not None]
-        return NodeAwaited(max(0.05, min(later)) if later else None)
+        return max(SOONEST_S, min(later)) if later else None
 
     async def name_node(self, claim: Claim, effect: RecordClaim) -> RecordClaim:
         """In agent mode, have the patch that hands the claim over name the node in a label as well."""
@@ -140,6 +171,35 @@ class NodeResize:
             self._observed.remove(claim_uid)
             self._attachments.release()
 
+    async def _find_facts(self, claim: Claim) -> NodeFacts:
+        """Find out where the claim is used; what may not be read stays unknown."""
+        self._hold(claim)
+        pods = await self._all_pods_of(claim)
+        names = sorted({pod.node for pod in pods or () if pod.node and not pod.finished})[:MOST_NODES]
+        found = await asyncio.gather(*(self._read_node(name) for name in names))
+        refusal = self._nudger.refusal if self._nudger is not None else ""
+        return NodeFacts(
+            None if pods is None else tuple(pods),
+            {name: node for name, (is_known, node) in zip(names, found, strict=True) if is_known},
+            refusal,
+        )
+
+    async def _read_node(self, name: str) -> tuple[bool, Node | None]:
+        """Whether this could be found out, and the node if it is there."""
+        if self._nodes is None:
+            return False, None
+        now_s = asyncio.get_running_loop().time()
+        self._known_nodes = {key: known for key, known in self._known_nodes.items() if now_s - known[0] < NODE_KEPT_S}
+        if name in self._known_nodes:
+            return self._known_nodes[name][1:]
+        is_known, node = False, None
+        try:
+            is_known, node = True, await self._nodes.read_node(name)
+        except ApiError as error:
+            log.debug("node.unknown", node=name, error=str(error))
+        self._known_nodes[name] = (now_s, is_known, node)
+        return is_known, node
+
     def _hold(self, claim: Claim) -> None:
         if claim.uid not in self._held:
             self._held[claim.uid] = (claim.namespace, self._pods.hold(claim.namespace))
@@ -158,6 +218,18 @@ class NodeResize:
     async def _pods_of(self, claim: Claim, *, read_write_only: bool = True) -> list[Pod] | None:
         """Running pods that mount the claim; None when they could not be listed."""
         self.prepare(claim)
+        pods = await self._all_pods_of(claim)
+        if pods is None:
+            return None
+        return [
+            pod
+            for pod in pods
+            if pod.uses_volumes
+            and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
+        ]
+
+    async def _all_pods_of(self, claim: Claim) -> list[Pod] | None:
+        """Pods that mount the claim, in any phase; None when they are not held or could not be listed."""
         held = self._held.get(claim.uid)
         if held is None:
             return None
@@ -167,12 +239,7 @@ class NodeResize:
         except (TimeoutError, ApiError) as error:
             log.info("node.pods_unknown", namespace=claim.namespace, error=str(error) or "no list in time")
             return None
-        return [
-            pod
-            for pod in held[1].pods_of(claim.name)
-            if pod.uses_volumes
-            and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
-        ]
+        return held[1].pods_of(claim.name)
 
     def _next_nudge(self, pod: Pod, since_s: float) -> float | None:
         """When this pod is to be nudged next, Unix seconds; None when it has had all its nudges."""

@@ -37,7 +37,13 @@ class Nudger:
         self._gathering: dict[str, asyncio.Task[None]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
         self._sent: dict[str, tuple[float, ...]] = {}
-        self.is_refused = False
+        self.refusal = ""
+        """Why no more nudges are sent, and which right to add; empty while they are."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no more nudges are sent."""
+        return bool(self.refusal)
 
     def times_since(self, pod: Pod, since_s: float) -> list[float]:
         """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds."""
@@ -96,7 +102,7 @@ class Nudger:
 
     def _refuse(self, reason: str) -> None:
         if not self.is_refused:
-            self.is_refused = True
+            self.refusal = reason
             log.warning("nudge.off", reason=reason, consequence="kubelets grow filesystems at their own next sync")
             self._on_refused(reason)
 
