@@ -27,7 +27,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from bench.growth import edit, process
+from bench.growth import edit
 from resizer.devcluster.client import Client
 from resizer.devcluster.endpoint import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
 from resizer.devcluster.kubelet_paths import KubeletPaths
@@ -39,7 +39,6 @@ from resizer.obs.logs import configure_logs
 _GIB = 1 << 30
 _NODE = "node-1"
 _CLAIM = "data"
-_CLI = ("-m", "resizer.cli.main")
 _LOOK_EVERY_S = 0.002
 _MOST_S = 100.0
 """A real kubelet was measured to take 82 s at most."""
@@ -61,6 +60,20 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
+@contextlib.asynccontextmanager
+async def program(*arguments: str) -> AsyncIterator[None]:
+    """Run `resizer` for the block. In a session of its own: Ctrl-C is for us, who end them in their order."""
+    quiet = asyncio.subprocess.DEVNULL
+    command = (sys.executable, "-m", "resizer.cli.main", *arguments)
+    started = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # ended by itself
+            started.terminate()
+        await started.wait()
+
+
 class Bench:
     """A claim on a running cluster, and the pod that has it mounted."""
 
@@ -78,7 +91,7 @@ class Bench:
             port = probe.getsockname()[1]
         kubeconfig, driver = self._folder / "kubeconfig", self._folder / "csi.sock"
         given = (f"--kubeconfig={kubeconfig}", f"--csi-address={driver}", f"--http-endpoint=127.0.0.1:{port}")
-        async with process(*_CLI, "run", *given, *options), aiohttp.ClientSession() as session:
+        async with program("run", *given, *options), aiohttp.ClientSession() as session:
             await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"))
             yield
 
@@ -117,10 +130,10 @@ async def running(backend: str) -> AsyncIterator[Bench]:
         state, address, kubeconfig = folder / "driver", folder / "csi.sock", folder / "kubeconfig"
         stack.push_async_callback(cleanup, state)  # in case something ended early
         asked = (f"--endpoint=unix://{address}", f"--state-dir={state}", f"--node-id={_NODE}", f"--backend={backend}")
-        await stack.enter_async_context(process(*_CLI, "driver", *asked))
+        await stack.enter_async_context(program("driver", *asked))
         await until(lambda: asyncio.to_thread(address.exists))
         given = (f"--kubeconfig-out={kubeconfig}", f"--csi-address={address}", f"--state-dir={folder}")
-        await stack.enter_async_context(process(*_CLI, "dev", *given))
+        await stack.enter_async_context(program("dev", *given))
         await until(lambda: asyncio.to_thread(kubeconfig.exists))
         client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig))
         await _create(client, "xfs" if backend == "loop" else "ext4")
