@@ -6,6 +6,7 @@ List, watch, relists and lost connections are the reflector's business; here a c
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Final
 
 from resizer.kube.decode import Decoder
 from resizer.kube.projection import decode_claim
@@ -15,6 +16,9 @@ from resizer.kube.store import Shelf
 from resizer.kube.telemetry import NullKubeTelemetry
 from resizer.kube.transport import Transport
 from resizer.model.objects import Claim
+
+
+GIVE_UP_AFTER_S: Final = 2.0
 
 
 class Follower:
@@ -65,5 +69,5 @@ async def following(
         yield follower
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Bounded: whoever pressed Ctrl-C does not wait for a connection that is slow to go.
+        await asyncio.wait({task}, timeout=GIVE_UP_AFTER_S)

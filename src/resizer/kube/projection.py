@@ -228,27 +228,12 @@ def _in_tree_notes(meta: WireMeta) -> tuple[tuple[str, str], ...]:
 
 
 def _pod_mounts(pod_name: str, spec: WirePodSpec) -> tuple[PodMount, ...]:
-    if not spec.volumes:
-        return ()
-    writers, readers = _volume_users(spec)
+    """Claims of the pod's volumes. A kubelet goes by the volume's own readOnly, not by how containers mount it."""
     mounts = []
-    for volume in spec.volumes:
-        # A volume that no container names is staged by the kubelet all the same, and counts as written.
-        only_read = volume.name in readers and volume.name not in writers
+    for volume in spec.volumes or ():
         source = volume.persistent_volume_claim
         if source is not None and source.claim_name:
-            mounts.append(PodMount(claim_name=source.claim_name, read_only=source.read_only or only_read))
+            mounts.append(PodMount(claim_name=source.claim_name, read_only=source.read_only))
         elif bytes(volume.ephemeral) != b"null":
-            mounts.append(PodMount(claim_name=f"{pod_name}-{volume.name}", read_only=only_read))
+            mounts.append(PodMount(claim_name=f"{pod_name}-{volume.name}"))
     return tuple(mounts)
-
-
-def _volume_users(spec: WirePodSpec) -> tuple[set[str], set[str]]:
-    """Return the names of volumes that some container may write to, and of those that some container reads."""
-    writers: set[str] = set()
-    readers: set[str] = set()
-    for container in (*(spec.containers or ()), *(spec.init_containers or ()), *(spec.ephemeral_containers or ())):
-        for mount in container.volume_mounts or ():
-            (readers if mount.read_only else writers).add(mount.name)
-        writers.update(device.name for device in container.volume_devices or ())
-    return writers, readers

@@ -177,28 +177,11 @@ class WirePodVolume(Struct, gc=False, rename="camel"):
     ephemeral: Raw = NONE
 
 
-class WireMount(Struct, gc=False, rename="camel"):
-    """A container's mount or device."""
-
-    name: str
-    read_only: bool = False
-
-
-class WireContainer(Struct, gc=False, rename="camel"):
-    """What a container mounts."""
-
-    volume_mounts: list[WireMount] | None = None
-    volume_devices: list[WireMount] | None = None
-
-
 class WirePodSpec(Struct, gc=False, rename="camel"):
     """A pod's spec."""
 
     node_name: str = ""
     volumes: list[WirePodVolume] | None = None
-    containers: list[WireContainer] | None = None
-    init_containers: list[WireContainer] | None = None
-    ephemeral_containers: list[WireContainer] | None = None
 
 
 class WirePodStatus(Struct, gc=False):

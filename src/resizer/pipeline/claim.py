@@ -111,7 +111,6 @@ class ClaimLoop:
         if claim is None:
             return Result("gone")
         record = self._memories.recall(claim)
-        self._memories.keep(claim, record)
         began_s = asyncio.get_running_loop().time()
         settle = await self._run(claim, record)
         if record.memory.blockers == Users():

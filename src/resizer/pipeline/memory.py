@@ -33,9 +33,8 @@ class Memories:
         self._records: dict[str, Record] = {}
 
     def recall(self, claim: Claim) -> Record:
-        """Return the record of this claim, a fresh one if there is none."""
-        record = self._records.get(claim.uid)
-        return record if record is not None else Record(claim.key)
+        """Return the record of this claim, a fresh one if there is none; it is seen by all until `keep` drops it."""
+        return self._records.setdefault(claim.uid, Record(claim.key))
 
     def keep(self, claim: Claim, record: Record) -> None:
         """Keep the record, or forget it if nothing is in it."""

@@ -203,25 +203,15 @@ def test_a_pods_claims_are_found_generic_ephemeral_ones_included():
     [
         ({}, [{"volumeMounts": [{"name": "v"}]}], False),
         ({"readOnly": True}, [{"volumeMounts": [{"name": "v"}]}], True),
-        ({}, [{"volumeMounts": [{"name": "v", "readOnly": True}]}], True),
-        ({}, [{"volumeMounts": [{"name": "v", "readOnly": True}]}, {"volumeMounts": [{"name": "v"}]}], False),
-        ({}, [{"volumeMounts": [{"name": "v", "readOnly": True}], "volumeDevices": [{"name": "v"}]}], False),
+        ({}, [{"volumeMounts": [{"name": "v", "readOnly": True}]}], False),
         ({}, [{"volumeDevices": [{"name": "v"}]}], False),
         ({}, [{}], False),
     ],
 )
-def test_a_mount_is_read_only_when_nobody_can_write(source, containers, read_only):
-    """Read-only means the claim source says so, or every container that mounts it does."""
+def test_a_mount_is_read_only_when_its_volume_is(source, containers, read_only):
+    """A kubelet grows what containers mount read-only too; only the volume's own readOnly keeps it from that."""
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data", **source}}]
     assert decode_pod(encode(pod_json(volumes, containers))).mounts == (PodMount("data", read_only),)
-
-
-def test_init_containers_count_as_users_too():
-    """An init container that writes makes the mount writable."""
-    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
-    containers = [{"volumeMounts": [{"name": "v", "readOnly": True}]}]
-    pod = decode_pod(encode(pod_json(volumes, containers, initContainers=[{"volumeMounts": [{"name": "v"}]}])))
-    assert pod.mounts == (PodMount("data", read_only=False),)
 
 
 def test_four_fields_of_an_attachment_are_read():
