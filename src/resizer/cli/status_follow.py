@@ -17,7 +17,6 @@ from resizer.kube.telemetry import NullKubeTelemetry
 from resizer.kube.transport import Transport
 from resizer.model.objects import Claim
 
-
 GIVE_UP_AFTER_S: Final = 2.0
 
 
