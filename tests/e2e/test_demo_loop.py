@@ -29,7 +29,14 @@ def needs(program):
     return pytest.mark.skipif(found is None, reason=f"{program} is not here")
 
 
-@pytest.mark.parametrize("fs", [pytest.param(fs, marks=needs(f"mkfs.{fs}")) for fs in ("xfs", "btrfs", "ext4")])
+FILESYSTEMS = [
+    pytest.param("xfs", marks=needs("mkfs.xfs")),
+    pytest.param("btrfs", marks=[needs("mkfs.btrfs"), pytest.mark.soak]),
+    pytest.param("ext4", marks=[needs("mkfs.ext4"), pytest.mark.soak]),
+]
+
+
+@pytest.mark.parametrize("fs", FILESYSTEMS)
 def test_mounted_filesystem_is_grown_under_a_writer(demo, fs):
     """Device exactly, statvfs within what the filesystem keeps for itself; the writer sees no error."""
     outcome = demo.run("--backend", "loop", "--fs", fs, "--size", "300Gi", "--grow", "400Gi", "--json")

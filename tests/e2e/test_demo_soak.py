@@ -27,7 +27,7 @@ def test_signals_at_random_moments_leave_nothing(demo, backend):
     print(f"seed {seed}")  # noqa: T201 -- a failure is repeated with it
     chance = random.Random(seed)
     was_killed = False
-    for _ in range(20):
+    for _ in range(10):
         number = chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
         process = demo.start("--backend", backend, "--size", "1Gi", "--grow", "2Gi", "--grow", "3Gi")
         try:

@@ -158,9 +158,9 @@ def block_capability(*, mode: int = Mode.SINGLE_NODE_WRITER) -> pb.VolumeCapabil
     )
 
 
-def case(backend: str, fs_type: str) -> Any:
+def case(backend: str, fs_type: str, *more: pytest.MarkDecorator) -> Any:
     """A parameter (backend, filesystem), skipped with its reason where this machine cannot run it."""
-    marks: list[pytest.MarkDecorator] = []
+    marks: list[pytest.MarkDecorator] = [*more]
     obstacle = loop_obstacle() if backend == "loop" else None
     if backend == "loop":
         marks.append(pytest.mark.root)
