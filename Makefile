@@ -23,7 +23,7 @@ demo: $(SETUP) ## Grow a real filesystem below a claim from 300Gi to 400Gi to 50
 	@$(BIN)/resizer demo $(ARGS)
 
 test: $(SETUP) ## Run the tests (below 5 minutes)
-	@$(BIN)/pytest -m 'not soak' $(ARGS)
+	@$(BIN)/pytest -m 'not soak' -n 4 --dist worksteal $(ARGS)
 
 soak: $(SETUP) ## Run the long tests (below 10 minutes)
 	@$(BIN)/pytest -m soak --timeout 600 $(ARGS)

@@ -28,6 +28,8 @@ def hurried_rules(folder: Path) -> list[Path]:
         rules = yaml.safe_load(source.read_text())
         for rule in (rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule):
             rule["for"] = "1s"
+            if "keep_firing_for" in rule:
+                rule["keep_firing_for"] = "10s"
             if "resizer_claim_pending_since_timestamp_seconds" in rule["expr"]:
                 rule["expr"], cut = re.subn(r"> (60|600|900|1800)\b", f"> {PENDING_FOR_S}", rule["expr"])
                 assert cut == 1, rule["expr"]
