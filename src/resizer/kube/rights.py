@@ -37,6 +37,8 @@ _FEATURES: Final = {
     "patch events": "counting up repeated events (each becomes an event of its own)",
     "selfsubjectaccessreviews": "finding out at start which rights are missing (each is found out when it is used)",
     "leases": "immediate take-over of a released lease (it is polled instead)",
+    "tokenreviews": "/debug/state and / (closed: nobody can be asked who holds a token)",
+    "subjectaccessreviews": "/debug/state and / (closed: nobody can be asked who may read them)",
 }
 
 

@@ -6,9 +6,10 @@
 | `/healthz`, `/livez` | 200, or 503 when a restart would help; `?verbose` lists the checks |
 | `/healthz/leader-election` | the peer's check: 200 while the lease loop is well or this process follows |
 | `/readyz` | 200, or 503 with what is missing |
-| `/debug/state`, `/` | JSON, and the same as a page: loopback clients only, unless opened |
+| `/debug/state`, `/` | JSON, and the same as a page, for those whom `visitor` lets in |
 
-Only GET and HEAD. Nothing here changes anything.
+Only GET and HEAD, one request a connection, over TLS if there is a certificate. Nothing here changes anything. What
+a client may take (connections, time, lengths) is bounded here and in `listener`.
 """
 
 import contextlib
@@ -22,23 +23,24 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from resizer.obs.address import is_loopback, parse_listen_address
+from resizer.obs.address import ListenAddress, parse_listen_address
+from resizer.obs.certificate import ServerCertificate
+from resizer.obs.listener import ConnectionLimits, Listener
 from resizer.obs.page import render_page
 from resizer.obs.probe import Probe
 from resizer.obs.safe_value import safe_value
+from resizer.obs.visitor import Reviewer, refusal
 
 CLOSE_WITHIN_S: Final = 2.0
+MAX_LINE: Final = 2048
+MAX_HEADER: Final = 8190
+MAX_HEADERS: Final = 64
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "Referrer-Policy": "no-referrer",
 }
-_CLOSED: Final = (
-    "only clients on this machine may read this: use kubectl port-forward, "
-    "or start with --debug-endpoints to open it to everyone who reaches this port\n"
-)
-_FORWARDED: Final = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Proto")
 _OWN_PATHS: Final = ("/", "/healthz", "/livez", "/healthz/leader-election", "/readyz", "/debug/state")
 
 
@@ -63,6 +65,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     state: StateSource
     metrics_path: str = "/metrics"
     debug_open: bool = False
+    reviewer: Reviewer | None = None
+    """With one, nobody reads the state without a token; `debug_open` does not count then."""
+    certificate: ServerCertificate | None = None
+    limits: ConnectionLimits = ConnectionLimits()
 
 
 @contextlib.asynccontextmanager
@@ -72,25 +78,36 @@ async def serve_http(address: str, endpoint: Endpoint) -> AsyncIterator[int]:
     Raises MalformedListenAddressError, or EndpointError when the address cannot be listened on.
     """
     where = parse_listen_address(address)
-    host = where.host
-    if host is None and not where.port:  # any free port: IPv4 and IPv6 would each be given one of their own
-        host = "0.0.0.0"  # noqa: S104 -- every interface is what ":0" asks for
+    if where.host is None and not where.port:  # any free port: IPv4 and IPv6 would each be given one of their own
+        where = ListenAddress("0.0.0.0", 0)  # noqa: S104 -- every interface is what ":0" asks for
     if not endpoint.metrics_path.startswith("/") or endpoint.metrics_path in _OWN_PATHS:
         raise EndpointError(f"--metrics-path {endpoint.metrics_path!r}: take one that begins with / and is not in use")
-    runner = web.AppRunner(_application(endpoint), access_log=None, shutdown_timeout=CLOSE_WITHIN_S)
+    runner = web.AppRunner(
+        _application(endpoint),
+        access_log=None,
+        shutdown_timeout=CLOSE_WITHIN_S,
+        max_line_size=MAX_LINE,
+        max_field_size=MAX_HEADER,
+        max_headers=MAX_HEADERS,
+        lingering_time=0,
+    )
     await runner.setup()
+    assert runner.server is not None
+    tls = endpoint.certificate.context if endpoint.certificate else None
+    listener = Listener(runner.server, tls=tls, limits=endpoint.limits)
     try:
-        site = web.TCPSite(runner, host, where.port)
         try:
-            await site.start()
+            port = await listener.open(where)
         except OSError as error:
             raise EndpointError(
                 f"--http-endpoint {address}: cannot listen there ({error.strerror or error}): "
                 "stop what uses the port, or choose another"
             ) from error
-        yield runner.addresses[0][1]
+        yield port
     finally:
+        await listener.stop()
         await runner.cleanup()
+        await listener.close()
 
 
 def _application(endpoint: Endpoint) -> web.Application:
@@ -112,10 +129,12 @@ def _application(endpoint: Endpoint) -> web.Application:
 async def _add_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await handler(request)
-    except web.HTTPException as refusal:
-        refusal.headers.update(_HEADERS)
+    except web.HTTPException as answer:
+        answer.headers.update(_HEADERS)
+        answer.force_close()
         raise
     response.headers.update(_HEADERS)
+    response.force_close()
     return response
 
 
@@ -141,26 +160,10 @@ def _probe(probe: Probe) -> Handler:
 
 def _guarded(endpoint: Endpoint, show: Callable[[dict[str, Any]], web.Response]) -> Handler:
     async def answer(request: web.Request) -> web.Response:
-        if not endpoint.debug_open and not _is_local(request):
-            return web.Response(text=_CLOSED, status=403)
-        return show(safe_value(endpoint.state()))
+        refused = await refusal(request, reviewer=endpoint.reviewer, is_open=endpoint.debug_open)
+        return refused if refused is not None else show(safe_value(endpoint.state()))
 
     return answer
-
-
-def _is_local(request: web.Request) -> bool:
-    """Whether the request comes from this machine, for this machine.
-
-    A mesh's proxy hands every request on from a loopback address, but says that it did; a web page that had its
-    own name resolve to this machine shows that name as the host.
-    """
-    host = request.host.rpartition(":")[0] if not request.host.endswith("]") else request.host
-    name = (host or request.host).strip("[]")
-    return (
-        is_loopback(request.remote)
-        and not any(header in request.headers for header in _FORWARDED)
-        and (name == "localhost" or is_loopback(name))
-    )
 
 
 def _state(state: dict[str, Any]) -> web.Response:
