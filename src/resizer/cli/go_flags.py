@@ -1,53 +1,33 @@
 """Flags in Go's syntax, because manifests of CSI drivers are written in it.
 
 `-v=5`, `--v 5`, `-timeout=15s`, `--leader-election`, `--leader-election=true` all work, and a repeated flag adds up
-where its setting is a list. Flags of the peer and of klog that have no effect here are taken and named, so that a
-manifest starts as it is. Anything else is an error that names the nearest flag there is.
+where its setting is a list. Flags of the peer and of klog that have no effect here (`idle_flags.py`) are taken and
+named, so that a manifest starts as it is. What Go's parser or the peer refuses is refused here, each mistake with a
+line of its own that names the nearest flag there is. One difference: behind the first word that is no flag Go ignores
+all that follows; we call such a word a mistake.
 """
 
+import difflib
 from typing import Any, Final
 
 from msgspec import Struct
 
-from resizer.settings import Settings, SettingsError, suggest_setting
+from resizer.cli.idle_flags import IDLE_FLAGS, read_bool, read_idle
+from resizer.settings import Settings, SettingsError
 
-NO_EFFECT: Final = {
-    "automaxprocs": "one event loop uses one processor",
-    "extra_modify_metadata": "volumes are not modified",
-    "add_dir_header": "log lines are structured",
-    "alsologtostderr": "logs go to standard error",
-    "log_backtrace_at": "log lines are structured",
-    "log_dir": "logs go to standard error",
-    "log_file": "logs go to standard error",
-    "log_file_max_size": "logs go to standard error",
-    "log_flush_frequency": "every line is written at once",
-    "log_json_info_buffer_size": "every line is written at once",
-    "log_json_split_stream": "logs go to standard error",
-    "log_text_info_buffer_size": "every line is written at once",
-    "log_text_split_stream": "logs go to standard error",
-    "logging_format": "use --log-format",
-    "logtostderr": "logs go to standard error",
-    "one_output": "logs go to standard error",
-    "skip_headers": "log lines are structured",
-    "skip_log_headers": "log lines are structured",
-    "stderrthreshold": "logs go to standard error",
-    "vmodule": "use -v",
+SWITCHES: Final = {
+    "version": "Print the version and end.",
+    "help": "Print this and end.",
+    "check-config": "Check the settings, print each with its origin, and end: 0 usable, 2 not.",
 }
-_NO_EFFECT_SWITCHES: Final = frozenset(
-    {
-        "automaxprocs",
-        "extra_modify_metadata",
-        "add_dir_header",
-        "alsologtostderr",
-        "log_json_split_stream",
-        "log_text_split_stream",
-        "logtostderr",
-        "one_output",
-        "skip_headers",
-        "skip_log_headers",
-    }
-)
-_SWITCHES: Final = frozenset({"version", "help", "check_config"})
+LOGGING_FORMAT: Final = {"json": "json", "text": "console"}
+"""The peer's --logging-format, and the --log-format that does the same."""
+
+_SETTINGS: Final = {name.replace("_", "-"): name for name in Settings.model_fields}
+_BOOLEANS: Final = frozenset(flag for flag, name in _SETTINGS.items() if Settings.model_fields[name].annotation is bool)
+_OTHERS: Final = ("config", "logging-format")
+FLAGS: Final = (*_SETTINGS, *_OTHERS, *SWITCHES, *IDLE_FLAGS)
+"""Every flag there is, spelled as on the command line."""
 
 
 class GoFlags(Struct):
@@ -58,60 +38,96 @@ class GoFlags(Struct):
     without_effect: tuple[str, ...] = ()
     switches: frozenset[str] = frozenset()
     """Which of --version, --help and --check-config were given."""
+    mistakes: tuple[str, ...] = ()
+    """A line for each thing that is wrong; when there are any, the rest is what could be read nevertheless."""
 
 
 def parse_go_flags(arguments: list[str]) -> GoFlags:
-    """Read a command line. Raises SettingsError with one line for the first mistake."""
+    """Read a command line. Raises SettingsError with a line for each mistake."""
+    found = read_go_flags(arguments)
+    if found.mistakes:
+        raise SettingsError(*found.mistakes)
+    return found
+
+
+def read_go_flags(arguments: list[str]) -> GoFlags:
+    """Read a command line as far as it can be read; what is wrong with it stands in `mistakes`."""
     found = GoFlags(settings={})
     queue = list(arguments)
     while queue:
         word = queue.pop(0)
-        if not word.startswith("-") or word in ("-", "--"):
-            raise SettingsError(f"{word!r} is no flag; `resizer run` takes flags only")
-        name, given, value = word.lstrip("-").partition("=")
-        field = {"h": "help"}.get(name, name).replace("-", "_")
-        _refuse_unknown(field, name)
-        if _is_switch(field):
-            value = value if given else "true"
-        elif not given:
-            if not queue:
-                raise SettingsError(f"--{name} needs a value, as in --{name}=VALUE")
-            value = queue.pop(0)
-        _take(found, field, name, value)
+        if word == "--" and not queue:
+            break
+        try:
+            _read_word(found, word, queue)
+        except SettingsError as error:
+            found.mistakes += error.mistakes
     return found
 
 
-def _refuse_unknown(field: str, name: str) -> None:
-    if field not in _SWITCHES and field not in NO_EFFECT and field not in ("config", *Settings.model_fields):
-        near = suggest_setting(field)
+def _read_word(found: GoFlags, word: str, queue: list[str]) -> None:
+    if not word.startswith("-") or word in ("-", "--"):
+        raise SettingsError(f"{word!r} is no flag; `resizer run` takes flags only")
+    name, given, value = word.removeprefix("-").removeprefix("-").partition("=")
+    if not name or name.startswith("-"):
+        raise SettingsError(f"{word!r} is no flag: write --name=value")
+    name = "help" if name == "h" else name
+    if name not in FLAGS:
+        _skip_value(queue, given)
+        near = _nearest(name)
         raise SettingsError(f"--{name} is no flag" + (f"; did you mean --{near}?" if near else "; see --help"))
+    if not given and not _is_switch(name):
+        if not queue:
+            raise SettingsError(f"--{name} needs a value, as in --{name}=VALUE")
+        value = queue.pop(0)
+    elif not given:
+        value = "true"
+        if queue and queue[0].lower() in ("true", "false"):
+            raise SettingsError(f"--{name} {queue.pop(0)}: a switch takes its value with =, as in --{name}=false")
+    _take(found, name, value)
 
 
-def _is_switch(field: str) -> bool:
-    known = Settings.model_fields.get(field)
-    return field in _SWITCHES | _NO_EFFECT_SWITCHES or (known is not None and known.annotation is bool)
+def _skip_value(queue: list[str], given: str) -> None:
+    """Take what is most likely the value of an unknown flag, so that it is not called a mistake of its own."""
+    if not given and queue and not queue[0].startswith("-"):
+        queue.pop(0)
 
 
-def _take(found: GoFlags, field: str, name: str, value: str) -> None:
-    if field in _SWITCHES:
-        if _read_bool(name, value):
-            found.switches |= {field}
-    elif field == "config":
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name.replace("_", "-"), FLAGS, n=1) or difflib.get_close_matches(name, FLAGS, n=1)
+    return near[0] if near else ""
+
+
+def _is_switch(name: str) -> bool:
+    return name in SWITCHES or name in _BOOLEANS or (name in IDLE_FLAGS and IDLE_FLAGS[name].kind == "switch")
+
+
+def _take(found: GoFlags, name: str, value: str) -> None:
+    if name in SWITCHES:
+        found.switches |= {name} if read_bool(name, value) else set()
+    elif name == "config":
         found.config = value
-    elif field in NO_EFFECT:
-        found.without_effect = (*found.without_effect, field)
-    elif field == "csi_address":
-        found.settings.setdefault(field, []).append(value)
-    elif Settings.model_fields[field].annotation is bool:
-        found.settings[field] = _read_bool(name, value)
+    elif name == "logging-format":
+        _take_logging_format(found, value)
+    elif name in IDLE_FLAGS:
+        read_idle(name, value)
+        if name not in found.without_effect:
+            found.without_effect = (*found.without_effect, name)
     else:
-        found.settings[field] = value
+        _take_setting(found, _SETTINGS[name], name, value)
 
 
-def _read_bool(name: str, value: str) -> bool:
-    """Read a boolean as Go's strconv.ParseBool does."""
-    if value in ("1", "t", "T", "true", "TRUE", "True"):
-        return True
-    if value in ("0", "f", "F", "false", "FALSE", "False"):
-        return False
-    raise SettingsError(f"--{name}={value}: write true or false")
+def _take_setting(found: GoFlags, field: str, name: str, value: str) -> None:
+    """A repeated list adds up, as the peer's do; of anything else the last counts, as everywhere in Go."""
+    if name == "csi-address":
+        found.settings.setdefault(field, []).append(value)
+    elif name in ("feature-gates", "leader-election-labels"):
+        found.settings[field] = ",".join(filter(None, (found.settings.get(field), value)))
+    else:
+        found.settings[field] = read_bool(name, value) if name in _BOOLEANS else value
+
+
+def _take_logging_format(found: GoFlags, value: str) -> None:
+    if value not in LOGGING_FORMAT:
+        raise SettingsError(f"--logging-format={value}: write text or json")
+    found.settings.setdefault("log_format", LOGGING_FORMAT[value])

@@ -80,7 +80,7 @@ def grow(
 
     async def work() -> int:
         from resizer.cli.grow_plan import read_growth
-        from resizer.settings import parse_duration
+        from resizer.model.flag_value import parse_duration
 
         if output not in ("", "json", "yaml") or (output and not dry_run):
             raise UsageError(f"-o {output}: the plan of --dry-run can be printed as json or yaml")

@@ -41,8 +41,8 @@ def node(
     Runs as root in a DaemonSet with the kubelet's directory mounted at its own path. Exit codes: 0 ended on SIGTERM
     or Ctrl-C, 1 failed, 2 a flag or the kubeconfig cannot be used.
     """
+    from resizer.model.flag_value import parse_duration
     from resizer.node.service import AgentOptions
-    from resizer.settings import parse_duration
 
     if not node_name:
         raise typer.Exit(_fail("--node-name is empty: set it to the pod's spec.nodeName (downward API)", 2))

@@ -1,6 +1,7 @@
 """`resizer run`: the pipeline, as a sidecar, as a Deployment of its own or on a laptop."""
 
 import asyncio
+import os
 import signal
 import sys
 from typing import Final
@@ -9,15 +10,22 @@ import structlog
 import typer
 
 from resizer import __version__
-from resizer.cli.go_flags import NO_EFFECT, parse_go_flags
-from resizer.settings import Settings, SettingsError, load_settings
+from resizer.cli.check_config import describe
+from resizer.cli.go_flags import SWITCHES, GoFlags, read_go_flags
+from resizer.cli.idle_flags import IDLE_FLAGS
+from resizer.cli.notices import Notice, find_notices
+from resizer.settings import Loaded, Settings, SettingsError, load
+
+log = structlog.get_logger()
 
 INTRODUCTION: Final = """\
 Usage: resizer run [FLAGS]
 
 Watch claims, and grow the volume and the filesystem of each that asks for more than it has.
 Flags are those of external-resizer, in Go's syntax (-v=5, --timeout 15s, --leader-election=true);
-each may also stand in the environment (RESIZER_TIMEOUT=15s) or in the file that --config names.
+each setting may also stand in the environment (RESIZER_TIMEOUT=15s) or in the file that --config names.
+A flag wins over the environment, that over the file. All are read at the start: a change needs a restart (SIGHUP ends
+the program in order, and in a pod the kubelet starts it anew).
 """
 
 EXAMPLES: Final = """\
@@ -25,7 +33,7 @@ Examples:
   resizer run --kubeconfig ~/.kube/config --csi-address /tmp/csi.sock --http-endpoint :8080
   resizer run --csi-address /csi/a.sock --csi-address /csi/b.sock --leader-election
 
-Exit codes: 0 ended on SIGTERM or Ctrl-C, 1 failed, 2 a setting or the kubeconfig cannot be used.
+Exit codes: 0 ended on SIGTERM, SIGHUP or Ctrl-C, 1 failed, 2 a setting or the kubeconfig cannot be used.
 """
 
 
@@ -37,22 +45,42 @@ def run() -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the pipeline with these flags until a signal; return the exit code."""
-    try:
-        flags = parse_go_flags(arguments)
-        if "help" in flags.switches:
-            typer.echo(help_text())
-            return 0
-        if "version" in flags.switches:
-            typer.echo(f"resizer {__version__}")
-            return 0
-        settings = load_settings(flags.settings, file=flags.config)
-    except SettingsError as error:
-        typer.echo(f"resizer run: {error}", err=True)
-        return 2
-    if "check_config" in flags.switches:
-        typer.echo("the configuration is usable")
+    flags = read_go_flags(arguments)
+    if "help" in flags.switches:
+        typer.echo(help_text())
         return 0
-    return _run(settings, flags.without_effect)
+    if "version" in flags.switches and not flags.mistakes:
+        typer.echo(f"resizer {__version__}")
+        return 0
+    try:
+        loaded = _load(flags)
+    except SettingsError as error:
+        for mistake in error.mistakes:
+            typer.echo(f"resizer run: {mistake}", err=True)
+        return 2
+    notices = find_notices(loaded.settings, flags.without_effect, os.environ)
+    if "check-config" in flags.switches:
+        _report(loaded, notices)
+        return 0
+    return _run(loaded.settings, notices)
+
+
+def _load(flags: GoFlags) -> Loaded:
+    """Load the settings. Raises SettingsError with the mistakes of the flags and of their values together."""
+    try:
+        loaded = load(flags.settings, file=flags.config)
+    except SettingsError as error:
+        raise SettingsError(*flags.mistakes, *error.mistakes) from error
+    if flags.mistakes:
+        raise SettingsError(*flags.mistakes)
+    return loaded
+
+
+def _report(loaded: Loaded, notices: list[Notice]) -> None:
+    for notice in notices:
+        kind = "warning" if notice.is_warning else "note"
+        typer.echo(f"resizer run: {kind}: {notice.subject}: {notice.reason}", err=True)
+    typer.echo(describe(loaded))
 
 
 def help_text() -> str:
@@ -60,36 +88,38 @@ def help_text() -> str:
     lines = [INTRODUCTION, "Flags:"]
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "" if default in ("", 0, False) or default == {} else f" [{_shown(default)}]"
-        lines.append(f"  --{name.replace('_', '-'):34} {field.description}{shown}")
-    lines.append(f"  --{'config':34} YAML file with settings by these names.")
-    lines.append(f"  --{'check-config':34} Check the settings and end.")
-    lines.append(f"  --{'version':34} Print the version and end.")
-    taken = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(NO_EFFECT))
+        is_nothing = default in ("", 0, False) or default == {}
+        shown = "" if is_nothing else f" [{','.join(default) if isinstance(default, list) else str(default).lower()}]"
+        lines.append(_help_line(name.replace("_", "-"), f"{field.description}{shown}"))
+    lines.append(_help_line("config", "YAML file with settings by these names."))
+    lines.append(_help_line("logging-format", "The peer's name for log-format: text is console, json is json."))
+    lines.extend(_help_line(name, text) for name, text in SWITCHES.items())
+    taken = ", ".join(f"--{name}" for name in IDLE_FLAGS)
     lines.append(f"\nTaken without effect, so that manifests start as they are: {taken}.\n")
     return "\n".join([*lines, EXAMPLES])
 
 
-def _shown(default: object) -> str:
-    return ",".join(map(str, default)) if isinstance(default, list) else str(default).lower()
+def _help_line(flag: str, text: str) -> str:
+    return f"  --{flag:34} {text}"
 
 
-def _run(settings: Settings, without_effect: tuple[str, ...]) -> int:
+def _run(settings: Settings, notices: list[Notice]) -> int:
     import uvloop
 
     from resizer.app import StartError, run_pipeline
     from resizer.obs.logs import configure_logs
 
     configure_logs(verbosity=settings.v, format_=settings.log_format, stream=sys.stderr)
-    log = structlog.get_logger()
-    for name in without_effect:
-        log.info("flag.without_effect", flag=name.replace("_", "-"), reason=NO_EFFECT[name])
+    for notice in notices:
+        say = log.warning if notice.is_warning else log.info
+        say(notice.event, subject=notice.subject, reason=notice.reason)
 
     async def until_signal() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, _end_to_reload, stop)
         await run_pipeline(settings, stop=stop)
 
     try:
@@ -98,3 +128,9 @@ def _run(settings: Settings, without_effect: tuple[str, ...]) -> int:
         typer.echo(f"resizer run: {error}", err=True)
         return error.exit_code
     return 0
+
+
+def _end_to_reload(stop: asyncio.Event) -> None:
+    """End as on SIGTERM: settings are read at a start, and in a pod the kubelet starts the container anew."""
+    log.info("settings.reload_by_restart", signal="SIGHUP", consequence="ending; settings are read at the next start")
+    stop.set()

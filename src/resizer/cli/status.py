@@ -68,7 +68,7 @@ async def _status(
     place: Place, names: list[str], which: tuple[bool, str, str], *, watch: bool | None, timeout: str
 ) -> int:
     from resizer.cli.status_table import FORMATS
-    from resizer.settings import parse_duration
+    from resizer.model.flag_value import parse_duration
 
     everywhere, selector, output = which
     names = [claim_name(name) for name in names]
