@@ -27,6 +27,7 @@ class Caller:
     def __init__(self, *, telemetry: CsiTelemetry, driver: str = UNKNOWN_DRIVER) -> None:
         self.driver = driver
         self._telemetry = telemetry
+        self._clock = asyncio.get_running_loop().time
 
     async def call(
         self,
@@ -38,8 +39,7 @@ class Caller:
         secrets: Iterable[str] = (),
     ) -> Response:
         """Make the call `method` (`/package.Service/Name`). Raises DriverError; secrets stay out of its text."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self._clock()
         code = "CANCELLED"
         try:
             answer = await self._attempt(rpc, request, method=method, timeout_s=timeout_s, secrets=secrets)
@@ -49,7 +49,7 @@ class Caller:
             raise
         finally:
             self._telemetry.call_finished(
-                driver=self.driver, method=method, code=go_code_name(code), duration_s=loop.time() - started
+                driver=self.driver, method=method, code=go_code_name(code), duration_s=self._clock() - started
             )
         return answer
 

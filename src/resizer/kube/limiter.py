@@ -142,20 +142,24 @@ class FlowLimit:
 
 
 class Limiter:
-    """Waits for `FlowLimit`: first come first served within a share, higher shares first."""
+    """Waits for `FlowLimit`: first come first served within a share, higher shares first.
+
+    Made on the running event loop.
+    """
 
     def __init__(self, flow: FlowLimit | None = None) -> None:
         self.flow = flow or FlowLimit()
+        self._loop = asyncio.get_running_loop()
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Share)
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self, share: Share, *, timeout_s: float, verb: str, resource: str) -> "Slot":
         """Wait for a slot. Raises ThrottledError when none came free in time; nothing was sent then."""
-        loop = asyncio.get_running_loop()
-        if not self._someone_first(share) and self.flow.delay_s(share, loop.time()) == 0:
-            self.flow.start(share, loop.time())
+        now = self._loop.time()
+        if not self._someone_first(share) and self.flow.delay_s(share, now) == 0:
+            self.flow.start(share, now)
             return Slot(self, share)
-        mine: asyncio.Future[None] = loop.create_future()
+        mine: asyncio.Future[None] = self._loop.create_future()
         self._waiting[share].append(mine)
         self._serve()
         try:
@@ -181,7 +185,16 @@ class Limiter:
     def release(self, share: Share) -> None:
         """Give a slot back; called by `Slot`."""
         self.flow.end(share)
-        self._serve()
+        if any(self._waiting):
+            self._serve()
+
+    def learn(self, latency_s: float) -> None:
+        """Take in how long an answer took; called by `Slot`."""
+        self.flow.succeeded(latency_s, self._loop.time())
+
+    def hold_back(self, share: Share, retry_after_s: float) -> None:
+        """Take in that the server asked for patience; called by `Slot`."""
+        self.flow.refused(share, retry_after_s, self._loop.time())
 
     def _give_up(self, mine: "asyncio.Future[None]", share: Share) -> None:
         if mine.done() and not mine.cancelled():
@@ -190,22 +203,21 @@ class Limiter:
             self._waiting[share].remove(mine)
 
     def _someone_first(self, share: Share) -> bool:
-        return any(self._waiting[other] for other in Share if other <= share)
+        return any(self._waiting[: share + 1])
 
     def _serve(self) -> None:
         """Let in whoever may go, and set the timer for when the next may."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         delays = []
         for share in Share:
             delay_s = self._serve_share(share, now)
             if delay_s is not None:
                 delays.append(delay_s)
         if delays:
-            self._timer = loop.call_later(min(delays), self._serve)
+            self._timer = self._loop.call_later(min(delays), self._serve)
 
     def _serve_share(self, share: Share, now: float) -> float | None:
         line = self._waiting[share]
@@ -238,8 +250,8 @@ class Slot:
 
     def succeeded(self, latency_s: float) -> None:
         """Tell how long the answer took."""
-        self._limiter.flow.succeeded(latency_s, asyncio.get_running_loop().time())
+        self._limiter.learn(latency_s)
 
     def refused(self, retry_after_s: float) -> None:
         """Tell that the server asked for patience."""
-        self._limiter.flow.refused(self._share, retry_after_s, asyncio.get_running_loop().time())
+        self._limiter.hold_back(self._share, retry_after_s)

@@ -35,6 +35,8 @@ MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
+# The deadline of the whole is ours (it covers credentials and both tries); this bounds the connection.
+_CONNECT_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_S)
 # UnicodeError: a host name that cannot be looked up.
 _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, UnicodeError)
 _METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "watch": "GET"}
@@ -93,6 +95,7 @@ class Transport:
         self._rights = rights
         self._telemetry = telemetry
         self._proxies: dict[str, URL | None] = {}
+        self._loop = asyncio.get_running_loop()
         # No limit of connections here: the limiter bounds requests, so leases and watches never wait for a socket.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, enable_cleanup_closed=False),
@@ -115,22 +118,20 @@ class Transport:
     async def request(self, request: Request) -> bytes:
         """Make one request and return the answer's body. Raises the errors of `resizer.model.errors`."""
         if request.share is None:
-            return await self._measured(request, slot=None, timeout_s=request.timeout_s)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + request.timeout_s
+            return await self._measured(request, slot=None, deadline_s=self._loop.time() + request.timeout_s)
+        deadline_s = self._loop.time() + request.timeout_s
         slot = await self._limiter.acquire(
             request.share, timeout_s=request.timeout_s, verb=request.verb, resource=request.resource_name
         )
         with slot:
-            return await self._measured(request, slot=slot, timeout_s=deadline - loop.time())
+            return await self._measured(request, slot=slot, deadline_s=deadline_s)
 
     async def watch(self, request: Request) -> WatchStream:
         """Open a watch and return its stream, which the caller closes. Raises the errors of `resizer.model.errors`."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self._loop.time()
         code = "<error>"
         try:
-            async with asyncio.timeout(request.timeout_s):
+            async with asyncio.timeout_at(started + request.timeout_s):
                 response = await self._send_twice(request)
                 code = str(response.status)
                 if response.status != 200:
@@ -140,23 +141,22 @@ class Transport:
         except _CONNECTION_ERRORS as error:
             raise request.unavailable(_describe(error, request)) from error
         finally:
-            self._measure(request, code, loop.time() - started)
+            self._measure(request, code, self._loop.time() - started)
         self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
         return WatchStream(response.content, response.close, resource=request.resource_name)
 
-    async def _measured(self, request: Request, *, slot: Slot | None, timeout_s: float) -> bytes:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+    async def _measured(self, request: Request, *, slot: Slot | None, deadline_s: float) -> bytes:
+        started = self._loop.time()
         code = "<error>"
         try:
-            async with asyncio.timeout(max(timeout_s, 0.001)):
+            async with asyncio.timeout_at(deadline_s):
                 async with await self._send_twice(request) as response:
                     code = str(response.status)
                     answer = _Answer(response.status, response.headers, await _read(response, request))
         except _CONNECTION_ERRORS as error:
             raise request.unavailable(_describe(error, request)) from error
         finally:
-            duration_s = loop.time() - started
+            duration_s = self._loop.time() - started
             self._measure(request, code, duration_s)
         _teach(slot, request, answer, duration_s)
         if answer.status >= 300:
@@ -186,8 +186,7 @@ class Transport:
             server_hostname=access.server_name or None,
             proxy=self._proxy(access),
             allow_redirects=False,
-            # The deadline of the whole is ours (it covers credentials and both tries); this bounds the connection.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_S),
+            timeout=_CONNECT_TIMEOUT,
         )
 
     def _proxy(self, access: Access) -> URL | None:

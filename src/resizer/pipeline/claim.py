@@ -104,6 +104,7 @@ class ClaimLoop:
         self._policy = policy
         self._now = now
         self._gate = gate
+        self._clock = asyncio.get_running_loop().time
 
     async def look(self, key: str) -> Result:
         """Take one claim as far as it goes now."""
@@ -111,7 +112,7 @@ class ClaimLoop:
         if claim is None:
             return Result("gone")
         record = self._memories.recall(claim)
-        began_s = asyncio.get_running_loop().time()
+        began_s = self._clock()
         settle = await self._run(claim, record)
         if record.memory.blockers == Users():
             self._stages.node_resize.end_observation(claim.uid)
@@ -127,7 +128,7 @@ class ClaimLoop:
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
         if settle.is_news and settle.outcome not in ("idle", "waiting"):
-            took_s = asyncio.get_running_loop().time() - began_s
+            took_s = self._clock() - began_s
             self._log_look(claim, settle, took_s)
         return Result(settle.outcome, delay_s)
 
@@ -202,9 +203,8 @@ class ClaimLoop:
         found = self._objects.claim(claim.key)
         current = found if found is not None and found.uid == claim.uid else None
         volume = self._objects.volume(current.volume_name) if current and current.volume_name else None
-        mono_s = asyncio.get_running_loop().time()
         # The roll only spreads retries over time: nothing secret hangs on it.
-        instant = Instant(self._now(), mono_s, random.random())  # noqa: S311
+        instant = Instant(self._now(), self._clock(), random.random())  # noqa: S311
         return Snapshot(current, volume, self._driver(), instant, users)
 
     async def _perform(self, snapshot: Snapshot, effect: Effect) -> Observation:

@@ -47,12 +47,12 @@ class ControllerResize:
         self._telemetry = telemetry
         self._breaker = breaker
         self._rules = rules
+        self._clock = asyncio.get_running_loop().time
 
     async def run(self, volume: Volume, call: CallDriver) -> Expanded | Failed:
         """Ask the driver for the recorded target, once. Raises LeaseNotHeldError when we may not."""
-        clock = asyncio.get_running_loop().time
         driver = self._plugin.facts.name
-        with observed(self._telemetry, "controller-resize", driver=driver, clock=clock) as run:
+        with observed(self._telemetry, "controller-resize", driver=driver, clock=self._clock) as run:
             outcome = await self._ask_unless_down(volume, call)
             if isinstance(outcome, Failure):
                 run.fail(outcome.class_)
@@ -61,7 +61,7 @@ class ControllerResize:
 
     async def _ask_unless_down(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         """Ask, if the circuit is closed or wants a probe; what comes of it moves the circuit."""
-        clock, breaker = asyncio.get_running_loop().time, self._breaker
+        clock, breaker = self._clock, self._breaker
         wait_s = breaker.admit(clock(), volume=volume.handle)
         if wait_s > 0:
             text = f"driver {self._plugin.facts.name} is down (circuit open): it was not called and is tried again soon"

@@ -20,15 +20,14 @@ class StatusPatch:
         self._writer = writer
         self._driver = driver
         self._telemetry = telemetry
+        self._clock = asyncio.get_running_loop().time
 
     async def write_claim(self, claim: Claim, effect: RecordClaim) -> None:
         """Patch the claim's status. Raises the errors of `resizer.model.errors`."""
-        clock = asyncio.get_running_loop().time
-        with observed(self._telemetry, "status-patch", driver=self._driver, clock=clock):
+        with observed(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
             await self._writer.patch_claim_status(claim, effect.body)
 
     async def write_volume(self, volume: Volume, effect: RecordVolume) -> None:
         """Patch the volume. Raises the errors of `resizer.model.errors`."""
-        clock = asyncio.get_running_loop().time
-        with observed(self._telemetry, "status-patch", driver=self._driver, clock=clock):
+        with observed(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
             await self._writer.patch_volume(volume, effect.body)
