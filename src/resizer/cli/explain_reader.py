@@ -5,6 +5,7 @@ whether it exists counts: its content is not even decoded.
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
@@ -16,17 +17,17 @@ from resizer.core.noting import seconds_of
 from resizer.csi.rules import load_known_rules
 from resizer.explain.facts import ClassFacts, DriverObjects, Facts, Lease, Quota, Right, mounts
 from resizer.kube.lease import lease_name
+from resizer.kube.nodes import decode_node
 from resizer.kube.projection import decode_attachment, decode_pod
-from resizer.kube.resource import ATTACHMENTS, LEASES, PODS, SECRETS, Resource
+from resizer.kube.resource import ATTACHMENTS, LEASES, NODES, PODS, SECRETS, Resource
 from resizer.kube.rights import REQUIRED
 from resizer.model.errors import ApiError, NotFoundError
-from resizer.model.objects import Claim, Pod, Volume
+from resizer.model.objects import Claim, Node, Pod, Volume
 from resizer.model.quantity import MalformedQuantityError, parse_bytes
 
 CLASSES: Final = Resource("storage.k8s.io", "v1", "storageclasses")
 _DRIVERS: Final = Resource("storage.k8s.io", "v1", "csidrivers")
 _CSI_NODES: Final = Resource("storage.k8s.io", "v1", "csinodes")
-_NODES: Final = Resource("", "v1", "nodes")
 QUOTAS: Final = Resource("", "v1", "resourcequotas")
 _REVIEWS: Final = Resource("authorization.k8s.io", "v1", "subjectaccessreviews")
 _STORAGE: Final = "requests.storage"
@@ -93,7 +94,7 @@ async def read_facts(reader: Reader, claim: Claim, *, account: str = "") -> Fact
         quotas=quotas,
         pods=users,
         attachments=None if attachments is None else tuple(attachments),
-        nodes_ready=await gather.seen(_nodes_ready(reader, users or ())),
+        nodes=await gather.seen(_nodes(reader, users or ())),
         events=None if events is None else events.get(claim.uid, ()),
         rules=load_known_rules().rules_of(driver) if driver else (),
         unreadable=tuple(gather.unreadable),
@@ -179,20 +180,14 @@ def _nothing(data: bytes | Raw) -> bool:
     return bool(data)
 
 
-async def _nodes_ready(reader: Reader, users: tuple[Pod, ...]) -> dict[str, bool]:
-    ready: dict[str, bool] = {}
+async def _nodes(reader: Reader, users: tuple[Pod, ...]) -> dict[str, Node | None]:
+    found: dict[str, Node | None] = {}
     for name in sorted({pod.node for pod in users if pod.node}):
         try:
-            ready[name] = _is_ready(await reader.get(_NODES, document, name=name))
+            found[name] = await reader.get(NODES, functools.partial(decode_node, name), name=name)
         except NotFoundError:
-            continue
-    return ready
-
-
-def _is_ready(node: dict[str, Any]) -> bool:
-    conditions = part(node, "status").get("conditions")
-    entries = [part(entry) for entry in conditions] if isinstance(conditions, list) else []
-    return any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in entries)
+            found[name] = None
+    return found
 
 
 async def _rights(reader: Reader, account: str) -> tuple[Right, ...]:

@@ -4,11 +4,12 @@ Filled in by whoever can read the cluster (`cli.explain_reader`); only read here
 read, which is never taken for "there is none": `unreadable` says why, in the server's words.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from resizer.core.node_wait import NodeDelay, NodeFacts, find_delay
 from resizer.core.target import Aim, find_target
 from resizer.core.verdict import Rule
 from resizer.model.objects import (
@@ -20,6 +21,7 @@ from resizer.model.objects import (
     RESIZING,
     Attachment,
     Claim,
+    Node,
     Pod,
     Volume,
 )
@@ -100,8 +102,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     quotas: tuple[Quota, ...] | None = None
     pods: tuple[Pod, ...] | None = None
     attachments: tuple[Attachment, ...] | None = None
-    nodes_ready: dict[str, bool] | None = None
-    """Nodes of those pods, and whether each is Ready. A node that is not in it does not exist."""
+    nodes: Mapping[str, Node | None] | None = None
+    """Nodes of those pods; None for one that is gone."""
     events: tuple[EventFacts, ...] | None = None
     rules: Sequence[Rule] = ()
     unreadable: tuple[str, ...] = ()
@@ -128,6 +130,12 @@ class Facts(Struct, frozen=True, kw_only=True):
         if claim.state == CONTROLLER_RESIZE_INFEASIBLE:
             return claim.allocated_bytes == claim.requested_bytes  # else another size was refused
         return bool(claim.state) or claim.has_condition(RESIZING) or claim.has_condition(NODE_RESIZE_ERROR)
+
+    @property
+    def node_delay(self) -> NodeDelay:
+        """What keeps the node from growing the claim, as the controller says it too."""
+        mode = self.volume.volume_mode if self.volume is not None else "Filesystem"
+        return find_delay(self.claim, NodeFacts(self.using_pods(), self.nodes or {}), volume_mode=mode)
 
     def using_pods(self) -> tuple[Pod, ...] | None:
         """Pods that mount the claim and have not finished."""

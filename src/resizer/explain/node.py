@@ -6,12 +6,17 @@ registered with it. Without a nudge a kubelet looks at its pods' volumes up to 8
 
 from typing import Final
 
+from resizer.core.node_wait import DelayCause
 from resizer.explain.facts import SHOWN, Facts, listed, writes
 from resizer.explain.finding import Check, block, ok, skip, unknown, wait
 from resizer.model.objects import NODE_RESIZE_ERROR, NODE_RESIZE_IN_PROGRESS, NODE_RESIZE_INFEASIBLE, Pod
 from resizer.model.text import printable
 
 KUBELET_SYNC_S: Final = 82
+# Which check tells of which cause that keeps a node from growing a claim (core.node_wait).
+_OF_PODS: Final[frozenset[DelayCause]] = frozenset({"no-pod", "read-only", "not-scheduled", "pod-not-running"})
+_OF_NODE: Final[frozenset[DelayCause]] = frozenset({"node-not-ready", "kubelet-too-old"})
+_OF_ANSWER: Final[frozenset[DelayCause]] = frozenset({"in-use", "node-error"})
 
 
 def check_pods(facts: Facts) -> Check:
@@ -19,21 +24,11 @@ def check_pods(facts: Facts) -> Check:
     users = facts.using_pods()
     if users is None:
         return unknown("pods", "pods could not be read")
-    name = facts.claim.name
     if not facts.is_nodes_turn:
         return ok("pods", f"used by {listed(pod.name for pod in users)}" if users else "no pod uses it")
-    if not users:
-        text = f"the back-end has grown to {facts.volume.capacity if facts.volume else '?'}, but no pod uses the claim"
-        return block(
-            "pods", "no-pod", text, "start a pod that uses the claim: its node grows the filesystem on mounting"
-        )
-    if not any(writes(pod, name) for pod in users):
-        text = f"only mounted read-only ({listed(pod.name for pod in users)}): no node may grow the filesystem"
-        return block("pods", "read-only", text, "start a pod that mounts the claim for writing")
-    if not any(pod.uses_volumes for pod in users):
-        shown = listed(f"{pod.name} ({pod.phase or 'no phase'})" for pod in users)
-        text = f"no pod that uses the claim runs: {shown}"
-        return block("pods", "pod-not-running", text, f"kubectl describe pod {users[0].name} says why it does not run")
+    found = facts.node_delay
+    if found.cause in _OF_PODS:
+        return block("pods", found.cause, found.text, found.next_step)
     return ok("pods", f"used by {listed(pod.name for pod in users)}")
 
 
@@ -62,17 +57,13 @@ def check_node(facts: Facts) -> Check:
     if not runs_on:
         is_known = facts.pods is not None
         return skip("node", "no pod runs with it") if is_known else unknown("node", "no node is known")
-    if facts.nodes_ready is not None and not any(facts.nodes_ready.get(node) for node in runs_on):
-        gone = [node for node in runs_on if node not in facts.nodes_ready]
-        how = "not in the cluster any more" if gone else "not Ready"
-        text = f"node {listed(runs_on)} is {how}: its kubelet cannot grow the filesystem"
-        return block(
-            "node", "node-not-ready", text, f"mend the node, or move the pod: kubectl describe node {runs_on[0]}"
-        )
+    found = facts.node_delay
+    if found.cause in _OF_NODE:
+        return block("node", found.cause, found.text, found.next_step)
     if facts.driver is not None and facts.driver.nodes is not None and not facts.driver.nodes & set(runs_on):
         text = f"driver {facts.driver_name} has not registered with the kubelet on {listed(runs_on)}"
         return block("node", "driver-not-on-node", text, f"look after the driver's node pod on {runs_on[0]}")
-    return ok("node", f"{listed(runs_on)}: Ready" if facts.nodes_ready is not None else listed(runs_on))
+    return ok("node", f"{listed(runs_on)}: Ready" if facts.nodes is not None else listed(runs_on))
 
 
 def check_node_refusal(facts: Facts) -> Check:
@@ -80,20 +71,17 @@ def check_node_refusal(facts: Facts) -> Check:
     claim = facts.claim
     if not facts.is_nodes_turn:
         return skip("node's answer", "not the node's turn yet")
-    condition = claim.condition(NODE_RESIZE_ERROR)
-    said = (
-        printable(condition.message.strip(), limit=SHOWN)
-        if condition is not None and condition.status == "True"
-        else ""
-    )
     if claim.state == NODE_RESIZE_INFEASIBLE:
+        condition = claim.condition(NODE_RESIZE_ERROR)
+        said = ""
+        if condition is not None and condition.status == "True":
+            said = printable(condition.message.strip(), limit=SHOWN)
         text = f"the node refused to grow the filesystem: {said or 'it does not say why'}"
         step = f"mend the filesystem or what the driver names; look at the driver's node pod on {_where(facts)}"
         return block("node's answer", "node-refused", text, step)
-    if said:
-        text = f"growing the filesystem failed on the node: {said}"
-        step = f"the kubelet tries again; look at the driver's node pod on {_where(facts)} if it lasts"
-        return block("node's answer", "node-error", text, step)
+    found = facts.node_delay
+    if found.cause in _OF_ANSWER:
+        return block("node's answer", found.cause, found.text, found.next_step)
     return ok("node's answer", "no failure is known of")
 
 

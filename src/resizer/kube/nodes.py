@@ -47,10 +47,15 @@ class KubeNodes:
         """Return the node, None when it is gone. Raises the errors of `resizer.model.errors`."""
         request = Request(verb="get", resource=NODES, name=name, share=Share.READ)
         try:
-            status = _decoder.decode(await self._transport.request(request)).status or _Status()
+            return decode_node(name, await self._transport.request(request))
         except NotFoundError:
             return None
         except msgspec.MsgspecError as error:
             raise InvalidError(f"it cannot be read: {error}", verb="get", resource=NODES.plural, name=name) from error
-        is_ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
-        return Node(name, is_ready, status.node_info.kubelet_version if status.node_info else "")
+
+
+def decode_node(name: str, data: bytes | msgspec.Raw) -> Node:
+    """Read what matters of a Node. Raises msgspec.MsgspecError where it is none."""
+    status = _decoder.decode(data).status or _Status()
+    is_ready = any(c.type == "Ready" and c.status == "True" for c in status.conditions or ())
+    return Node(name, is_ready, status.node_info.kubelet_version if status.node_info else "")

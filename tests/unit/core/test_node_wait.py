@@ -49,7 +49,12 @@ AT_WORK = replace(PENDING, state="NodeResizeInProgress")
         (failed("long past", "False"), NodeFacts((POD,), READY), "slow", "kubelet on n1 has not begun"),
         (PENDING, NodeFacts((POD,)), "slow", "has not begun"),
         (PENDING, NodeFacts((POD,), {"n1": Node("n1", True, "nonsense")}), "slow", "has not begun"),
-        (PENDING, NodeFacts((replace(POD, phase="Pending"),), READY), "slow", "db-0 is on node n1 but does not run"),
+        (
+            PENDING,
+            NodeFacts((replace(POD, phase="Pending"),), READY),
+            "pod-not-running",
+            "db-0 is on node n1 but does not run",
+        ),
         (AT_WORK, NodeFacts((POD,), READY), "slow", "is growing the filesystem"),
         (AGENTS, NodeFacts((POD,), OLD, RIGHT), "slow", "node agent on n1"),
         (PENDING, NodeFacts(None), "slow", 'resources: ["pods"], verbs: ["get", "list", "watch"]'),

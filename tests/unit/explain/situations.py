@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from resizer.explain.facts import ClassFacts, DriverObjects, EventFacts, Facts, Lease
-from resizer.model.objects import Attachment, Claim, Condition, Pod, PodMount, Volume
+from resizer.model.objects import Attachment, Claim, Condition, Node, Pod, PodMount, Volume
 
 NOW = 1_800_000_000.0
 NOW_TEXT = "2027-01-15T08:00:00Z"
@@ -74,7 +74,7 @@ def facts(**changes):
         quotas=(),
         pods=(pod(),),
         attachments=(Attachment("a", "7", volume_name="pv-1", node="node-1", attached=True),),
-        nodes_ready={"node-1": True},
+        nodes={"node-1": Node("node-1", True, "v1.36.0")},
         events=(),
     )
     return replace(made, **changes)

@@ -11,7 +11,7 @@ from resizer.core.machine import UNSUPPORTED
 from resizer.core.verdict import Rule, short_answer
 from resizer.explain.explanation import explain
 from resizer.explain.facts import ClassFacts, DriverObjects, Quota, Right
-from resizer.model.objects import Attachment, Condition, PodMount
+from resizer.model.objects import Attachment, Condition, Node, PodMount
 from tests.unit.explain.situations import NOW, RESIZING, at_the_node, claim, facts, failed, lease, pod, rpc, volume
 
 GIB = 2**30
@@ -64,9 +64,11 @@ CASES = {
     "in-progress": facts(),
     "no-pod": at_the_node(pods=()),
     "read-only": at_the_node(pods=(pod(mounts=(PodMount("data-0", read_only=True),)),)),
-    "pod-not-running": at_the_node(pods=(pod(phase="Pending", node=""),)),
+    "not-scheduled": at_the_node(pods=(pod(phase="Pending", node=""),)),
+    "pod-not-running": at_the_node(pods=(pod(phase="Pending"),)),
     "not-attached": at_the_node(attachments=(Attachment("a", "7", volume_name="pv-1", node="other", attached=True),)),
-    "node-not-ready": at_the_node(nodes_ready={"node-1": False}),
+    "node-not-ready": at_the_node(nodes={"node-1": Node("node-1", False)}),
+    "kubelet-too-old": at_the_node(nodes={"node-1": Node("node-1", True, "v1.31.2")}),
     "driver-not-on-node": at_the_node(driver=DriverObjects(is_declared=True, nodes=frozenset({"node-2"}))),
     "node-refused": at_the_node(claim=claim(state="NodeResizeInfeasible", conditions=node_error("bad superblock"))),
     "node-error": at_the_node(claim=claim(state="NodeResizeInProgress", conditions=node_error("busy"))),
@@ -118,7 +120,7 @@ def test_what_could_not_be_read_is_never_taken_for_absence():
         leases=None,
         pods=None,
         attachments=None,
-        nodes_ready=None,
+        nodes=None,
         events=None,
         quotas=None,
         storage_class=None,
