@@ -1,6 +1,6 @@
-"""Composition root: builds everything from the settings, owns the task groups and the order of the shutdown.
+"""The running pipeline: its parts put together, its task groups, and the order of the shutdown.
 
-    outer group: HTTP endpoints, event-loop lag, the sender of events
+    outer group: event-loop lag, the sender of events
       > one task a driver: its connection, its lease, its work group
         > sources: the watches of claims, volumes and pods
 
@@ -11,25 +11,20 @@ grace time, their leases are released, the watches end, queued events are sent, 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 
 from resizer.core.pacing import Limits
 from resizer.core.state import Policy
-from resizer.csi.connection import ConnectedDriver, DriverConnection, MalformedAddressError
-from resizer.csi.rules import MalformedRulesError, RuleBook, load_known_rules, load_rules
-from resizer.csi.translation import translate
-from resizer.kube.client import KubeClient, KubeOptions
-from resizer.kube.credentials import CredentialsError
+from resizer.csi.connection import ConnectedDriver, DriverConnection
+from resizer.csi.rules import RuleBook
+from resizer.kube.client import KubeClient
 from resizer.kube.elector import AlwaysHeld
 from resizer.kube.lease import LeaseTiming
-from resizer.obs.address import MalformedListenAddressError
-from resizer.obs.http import Endpoint, EndpointError, serve_http
-from resizer.obs.metrics import Metrics, new_metrics
-from resizer.obs.probe import LoopWatch, Probe
+from resizer.obs.metrics import Metrics
+from resizer.obs.probe import LoopWatch
 from resizer.pipeline.gate import RecoveryGate
 from resizer.pipeline.group import DriverGroup, Surroundings
 from resizer.pipeline.in_tree import InTreeRefuser
@@ -41,59 +36,6 @@ from resizer.settings import Settings
 EVENTS_DRAIN_S: Final = 3.0
 
 log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The pipeline cannot start: one line for the person who started it, and the exit code."""
-
-    def __init__(self, text: str, *, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
-    """Run until `stop` is set. Raises StartError when something that is needed cannot be had."""
-    metrics = new_metrics()
-    rules = _load_rules(settings)
-    connections = _make_connections(settings, metrics)
-    try:
-        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube, translate=translate)
-    except CredentialsError as error:
-        raise StartError(str(error), exit_code=2) from error
-    pipeline = Pipeline(settings, kube=kube, metrics=metrics, rules=rules, connections=connections)
-    try:
-        async with pipeline.endpoints():
-            await pipeline.run(stop)
-    finally:
-        await kube.close()
-
-
-def _load_rules(settings: Settings) -> RuleBook:
-    """The user's own rules go before those that ship with the program: the first that matches counts."""
-    try:
-        own = load_rules(Path(settings.driver_rules)) if settings.driver_rules else RuleBook()
-        return own.before(load_known_rules())
-    except MalformedRulesError as error:
-        raise StartError(str(error), exit_code=2) from error
-
-
-def _make_connections(settings: Settings, metrics: Metrics) -> list[DriverConnection]:
-    try:
-        return [
-            DriverConnection(address, timeout_s=settings.timeout, telemetry=metrics.csi)
-            for address in settings.csi_address
-        ]
-    except MalformedAddressError as error:
-        raise StartError(f"csi-address: {error}", exit_code=2) from error
-
-
-def _kube_options(settings: Settings) -> KubeOptions:
-    return KubeOptions(
-        kubeconfig=Path(settings.kubeconfig) if settings.kubeconfig else None,
-        master=settings.master,
-        qps=settings.kube_api_qps,
-        burst=settings.kube_api_burst,
-    )
 
 
 def _policy(settings: Settings) -> Policy:
@@ -122,7 +64,7 @@ class Pipeline:
         self._rules = rules
         self._connections = connections
         self._groups: dict[str, DriverGroup] = {}
-        self._loop_watch = LoopWatch(metrics.loop, monotonic=time.monotonic)
+        self.loop_watch = LoopWatch(metrics.loop, monotonic=time.monotonic)
         self._refusals: list[str] = []
         metrics.kube.attach(
             host=kube.transport.server, watch_ages_s=kube.watch_ages_s, cache_objects=kube.cache_objects
@@ -132,7 +74,7 @@ class Pipeline:
         kube.store.subscribe_volumes(self._intake.volume_changed)
         kube.pods.subscribe(self._intake.pod_changed)
         kube.attachments.subscribe(self._intake.attachment_changed)
-        self._gate = RecoveryGate()
+        self.gate = RecoveryGate()
         self._in_tree = InTreeRefuser(kube.store, kube.events, is_active=lambda: bool(self._groups))
         kube.store.subscribe_claims(self._in_tree.claim_changed)
         kube.store.subscribe_volumes(self._in_tree.volume_changed)
@@ -151,41 +93,11 @@ class Pipeline:
             nudger=self._nudger if settings.nudge else None,
             policy=_policy(settings),
             now=time.time,
-            gate=self._gate,
+            gate=self.gate,
             workers=settings.workers,
             node_agents=settings.node_mode == "agent",
             nodes=kube.nodes,
             grace_s=settings.shutdown_grace,
-        )
-
-    @contextlib.asynccontextmanager
-    async def endpoints(self) -> AsyncIterator[None]:
-        """Serve metrics, probes and state for the block, if an address is set."""
-        if not self._settings.http_address:
-            yield
-            return
-        try:
-            async with serve_http(self._settings.http_address, self._endpoint()) as port:
-                log.info("http.serving", address=self._settings.http_address, port=port)
-                yield
-        except (EndpointError, MalformedListenAddressError) as error:
-            raise StartError(str(error), exit_code=1) from error
-
-    def _endpoint(self) -> Endpoint:
-        liveness, readiness, leadership = Probe(), Probe(), Probe()
-        liveness.add("event-loop", self._loop_watch.check)
-        liveness.add("loops", lambda: _joined(self._kube.liveness_problems()))
-        readiness.add("kubernetes", lambda: _joined(self._kube.readiness_problems()))
-        readiness.add("recovery-fields", lambda: self._gate.problem or None)
-        leadership.add("leases", lambda: _joined(self._kube.election_problems()))
-        return Endpoint(
-            registry=self._metrics.registry,
-            liveness=liveness,
-            readiness=readiness,
-            leader_election=leadership,
-            state=self.state,
-            metrics_path=self._settings.metrics_path,
-            debug_open=self._settings.debug_endpoints,
         )
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -199,7 +111,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as outer:
             background = [
                 outer.create_task(self._kube.run_events(), name="events"),
-                outer.create_task(self._loop_watch.run(), name="loop-lag"),
+                outer.create_task(self.loop_watch.run(), name="loop-lag"),
                 outer.create_task(self._kube.run_sources(), name="sources"),
                 outer.create_task(self._resync(), name="resync"),
                 *(outer.create_task(c.run(), name=f"connection-{c.state.address}") for c in self._connections),
@@ -295,10 +207,6 @@ class Pipeline:
             "kubernetes": self._kube.statistics(),
             "nudge": {"enabled": self._settings.nudge, "refused": self._refusals},
         }
-
-
-def _joined(problems: list[str]) -> str | None:
-    return "; ".join(problems) or None
 
 
 async def _ends_before(

@@ -1,0 +1,60 @@
+"""From settings to a running pipeline, and to a clean end: what cannot be used is told before anything runs."""
+
+import asyncio
+from pathlib import Path
+
+from resizer.app.endpoint import serving
+from resizer.app.error import StartError
+from resizer.app.pipeline import Pipeline
+from resizer.csi.connection import DriverConnection, MalformedAddressError
+from resizer.csi.rules import MalformedRulesError, RuleBook, load_known_rules, load_rules
+from resizer.csi.translation import translate
+from resizer.kube.client import KubeClient, KubeOptions
+from resizer.kube.credentials import CredentialsError
+from resizer.obs.metrics import Metrics, new_metrics
+from resizer.settings import Settings
+
+
+async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises StartError when something that is needed cannot be had."""
+    metrics = new_metrics()
+    rules = _load_rules(settings)
+    connections = _make_connections(settings, metrics)
+    try:
+        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube, translate=translate)
+    except CredentialsError as error:
+        raise StartError(str(error), exit_code=2) from error
+    pipeline = Pipeline(settings, kube=kube, metrics=metrics, rules=rules, connections=connections)
+    try:
+        async with serving(settings, kube=kube, metrics=metrics, pipeline=pipeline):
+            await pipeline.run(stop)
+    finally:
+        await kube.close()
+
+
+def _load_rules(settings: Settings) -> RuleBook:
+    """The user's own rules go before those that ship with the program: the first that matches counts."""
+    try:
+        own = load_rules(Path(settings.driver_rules)) if settings.driver_rules else RuleBook()
+        return own.before(load_known_rules())
+    except MalformedRulesError as error:
+        raise StartError(str(error), exit_code=2) from error
+
+
+def _make_connections(settings: Settings, metrics: Metrics) -> list[DriverConnection]:
+    try:
+        return [
+            DriverConnection(address, timeout_s=settings.timeout, telemetry=metrics.csi)
+            for address in settings.csi_address
+        ]
+    except MalformedAddressError as error:
+        raise StartError(f"csi-address: {error}", exit_code=2) from error
+
+
+def _kube_options(settings: Settings) -> KubeOptions:
+    return KubeOptions(
+        kubeconfig=Path(settings.kubeconfig) if settings.kubeconfig else None,
+        master=settings.master,
+        qps=settings.kube_api_qps,
+        burst=settings.kube_api_burst,
+    )
