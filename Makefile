@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check parity bench format lint types imports lock protos clean
+.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ bench: $(SETUP) ## Measure; prints a table and writes JSON
 
 protos: $(SETUP) ## Generate src/resizer/rpc/pb from src/resizer/rpc/proto
 	@$(BIN)/python tools/generate_stubs.py
+
+manifests: $(SETUP) ## Render deploy/install.yaml and deploy/examples/node-agent.yaml from the Helm chart
+	@sh tools/ensure_helm.sh $(BIN)
+	@$(BIN)/python tools/render_manifests.py
 
 lock: $(SETUP) ## Lock the dependencies again, with hashes (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
