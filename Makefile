@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests clean
+.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ protos: $(SETUP) ## Generate src/resizer/rpc/pb from src/resizer/rpc/proto
 manifests: $(SETUP) ## Render deploy/install.yaml and deploy/examples/node-agent.yaml from the Helm chart
 	@sh tools/ensure_helm.sh $(BIN)
 	@$(BIN)/python tools/render_manifests.py
+
+docs: $(SETUP) ## Write docs/configuration.md from the settings and config/default.yaml
+	@$(BIN)/python tools/write_configuration.py $(ARGS)
 
 lock: $(SETUP) ## Lock the dependencies again, with hashes (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
