@@ -1,18 +1,17 @@
-{{/* What both policies ask of metadata: CEL variables, and the parts that nobody may touch. */}}
-{{- define "resizer.metadataVariables" -}}
-{{- range $name, $field := dict "abels" "labels" "inalizers" "finalizers" "wners" "ownerReferences" }}
-{{- $first := substr 0 1 $field }}
-{{- $none := eq $field "labels" | ternary "{}" "[]" }}
-- name: {{ $first }}{{ $name }}
+{{/* What both policies read of the metadata, before and after; a field that is not there counts as empty. */}}
+{{- define "resizer.policyVariables" -}}
+{{- range $field, $none := dict "labels" "{}" "annotations" "{}" "finalizers" "[]" "ownerReferences" "[]" }}
+- name: {{ $field }}
   expression: "has(object.metadata.{{ $field }}) ? object.metadata.{{ $field }} : {{ $none }}"
-- name: old{{ upper $first }}{{ $name }}
+- name: {{ printf "old-%s" $field | camelcase | untitle }}
   expression: "has(oldObject.metadata.{{ $field }}) ? oldObject.metadata.{{ $field }} : {{ $none }}"
 {{- end }}
 {{- end -}}
 
-{{- define "resizer.metadataValidations" -}}
+{{/* The parts of the metadata that nobody may touch; called with the beginning of the message. */}}
+{{- define "resizer.policyValidations" -}}
 - expression: variables.finalizers == variables.oldFinalizers
   message: {{ . }} finalizers alone
-- expression: variables.owners == variables.oldOwners
+- expression: variables.ownerReferences == variables.oldOwnerReferences
   message: {{ . }} owners alone
 {{- end -}}
