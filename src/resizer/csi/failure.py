@@ -7,12 +7,16 @@ Called by `call` only. Three things are decided here:
   failure of the growth at all: the driver may well have grown the volume. Both become UNAVAILABLE, whose outcome
   is uncertain, so the recorded target stands and the call is repeated (CSI: ControllerExpandVolume is idempotent).
 - *A message is foreign text.* It is bounded and made printable; bytes that are no UTF-8 arrive as Latin-1.
-- *Secrets.* A driver may quote a credential it was given: every value of the call's secrets is taken out of the
-  message before anything else. The original exception is not chained, since it carries the raw text.
+- *Secrets.* A driver may quote a credential it was given: every value of the call's secrets, and each of its lines,
+  is taken out of the message before anything else, as it is and as programs write it (base64, percent-encoded, as a
+  JSON or Go string, hexadecimal). The original exception is not chained, since it carries the raw text.
 """
 
+import base64
+import json
 from collections.abc import Iterable
 from typing import Final, get_args
+from urllib.parse import quote, quote_plus
 
 import grpc
 
@@ -70,5 +74,19 @@ def safe_message(text: str, *, secrets: Iterable[str] = ()) -> str:
 def _hidden(secrets: Iterable[str]) -> set[str]:
     hidden: set[str] = set()
     for value in secrets:
-        hidden.update(part for part in (value, value.strip(), *value.splitlines()) if len(part) >= _SHORTEST_SECRET)
+        for part in {value, value.strip(), *value.splitlines()}:
+            if len(part) >= _SHORTEST_SECRET:
+                hidden.update(_written(part))
     return hidden
+
+
+def _written(value: str) -> set[str]:
+    """The forms in which a program may write a value."""
+    raw = value.encode("utf-8", "surrogatepass")
+    plain, url = base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()
+    strings = {json.dumps(value), json.dumps(value, ensure_ascii=False), repr(value)}
+    # Go's JSON escapes these three, too.
+    strings |= {s.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e") for s in strings}
+    encoded = {plain, plain.rstrip("="), url, url.rstrip("="), raw.hex(), raw.hex().upper()}
+    percent = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    return {value, *(s[1:-1] for s in strings), *encoded, *percent}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from resizer.kube.decode import decode_status
+from resizer.kube.redaction import without_credentials
 from resizer.model.errors import (
     AlreadyExistsError,
     ApiError,
@@ -22,6 +23,7 @@ from resizer.model.errors import (
 )
 
 MAX_MESSAGE: Final = 1024
+_SEARCHED: Final = 64 * 1024
 _BY_STATUS: Final[dict[int, type[ApiError]]] = {
     400: InvalidError,
     401: UnauthorizedError,
@@ -37,8 +39,8 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 
 
 def printable(text: str, *, limit: int = MAX_MESSAGE) -> str:
-    """Return the text on one line without control characters, cut to `limit` characters."""
-    clean = "".join(c if c.isprintable() else " " for c in text).strip()
+    """Return the text on one line without control characters and credentials, cut to `limit` characters."""
+    clean = "".join(c if c.isprintable() else " " for c in without_credentials(text[:_SEARCHED])).strip()
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 

@@ -9,6 +9,7 @@ Every failure is a CredentialsError of one line that says which file or plugin, 
 
 import asyncio
 import datetime as dt
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +26,12 @@ from resizer.kube.kubeconfig import (
     read_context,
     token_end,
 )
+from resizer.kube.redaction import without_credentials
 from resizer.kube.tls import TlsMaterial, read_file
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_DEADLINE_S: Final = 60.0
+MAX_PLUGIN_TEXT: Final = 64 * 1024
 
 # The library lets through what its parsers, its plugins' output and its HTTP calls raise.
 _LIBRARY_ERRORS: Final = (
@@ -58,7 +61,9 @@ async def load_credentials(
     set `use_default_kubeconfig`: $KUBECONFIG, then ~/.kube/config, before the cluster.
     """
     if master and not is_usable_server(master):
-        raise CredentialsError(f"server {master!r} is no address of an API server; write https://HOST:PORT")
+        raise CredentialsError(
+            f"server {without_credentials(master)!r} is no address of an API server; write https://HOST:PORT"
+        )
     path = kubeconfig or (_default_kubeconfig(environment) if use_default_kubeconfig else None)
     if path is not None:
         return await _from_kubeconfig(path, context=context, master=master)
@@ -155,13 +160,16 @@ class _PluginLoader:
         except TimeoutError as error:
             raise CredentialsError(f"{self._where}: its plugin gave no answer in {PLUGIN_DEADLINE_S:.0f}s") from error
         except _LIBRARY_ERRORS as error:
-            text = " ".join(str(error).split())[:300] or type(error).__name__
+            said = without_credentials(" ".join(str(error)[:MAX_PLUGIN_TEXT].split()), known=self._context.credentials)
+            text = said[:300] or type(error).__name__
             raise CredentialsError(f"{self._where}: its credentials could not be obtained: {text}") from error
         return self._access(configuration)
 
     async def _fill(self, configuration: Any) -> None:
         from kubernetes_asyncio.config import ConfigException, kube_config  # costs 53 MB
 
+        # It logs what a plugin wrote to its standard error, perhaps with a token; we say the same without.
+        logging.getLogger("kubernetes_asyncio").setLevel(logging.CRITICAL + 1)
         context = self._context
         try:
             if self._loader is None:

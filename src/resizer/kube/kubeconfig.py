@@ -20,6 +20,7 @@ import yaml
 from msgspec import Struct
 
 from resizer.kube.credentials import TOKEN_READ_AGAIN_S, Access, CredentialsError
+from resizer.kube.redaction import without_credentials
 from resizer.kube.tls import TlsMaterial, describe, read_file
 
 Section = dict[str, Any]
@@ -39,6 +40,15 @@ class KubeContext(Struct, frozen=True):
     def needs_plugin(self) -> bool:
         """Whether credentials come from an exec plugin or an auth provider."""
         return "exec" in self.user or "auth-provider" in self.user
+
+    @property
+    def credentials(self) -> list[str]:
+        """What the user's plugin is configured with: values that may not be shown."""
+        plugin = self.user.get("exec") or {}
+        entries = plugin.get("env") if isinstance(plugin, dict) else None
+        found = [entry.get("value") for entry in entries or () if isinstance(entry, dict)]
+        provider = (self.user.get("auth-provider") or {}).get("config") or {}
+        return [str(value) for value in (*found, *provider.values()) if value]
 
     def __repr__(self) -> str:
         return f"KubeContext({self.path}, {self.name})"
@@ -70,17 +80,20 @@ def read_context(path: Path, *, context: str = "", server: str = "") -> KubeCont
     address = str(cluster.get("server", ""))
     if not is_usable_server(address):
         raise CredentialsError(
-            f"kubeconfig {path}: cluster {cluster_name!r} has no usable server ({address!r}); write https://HOST:PORT"
+            f"kubeconfig {path}: cluster {cluster_name!r} has no usable server "
+            f"({without_credentials(address)!r}); write https://HOST:PORT"
         )
     namespace = str(chosen.get("namespace", ""))
     return KubeContext(path, name, cluster, user or {}, user_name=user_name, namespace=namespace)
 
 
 def is_usable_server(address: str) -> bool:
-    """Whether this can be the address of an API server at all."""
+    """Whether this can be the address of an API server at all. User and password belong in the user's section."""
     try:
         parts = urlsplit(address)
-        return parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0
+        return (
+            parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        )
     except ValueError:
         return False
 

@@ -19,6 +19,26 @@ def test_no_part_of_a_secret_is_left():
     assert safe_message(text, secrets=secrets) == "abc [redacted] [redacted] [redacted]\\n[redacted]"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        "cGxhbnRlZCAic2VjcmV0Ii8mPMOpPz4=",
+        "cGxhbnRlZCAic2VjcmV0Ii8mPMOpPz4",
+        "planted%20%22secret%22%2F%26%3C%C3%A9%3F%3E",
+        "planted+%22secret%22%2F%26%3C%C3%A9%3F%3E",
+        '{"p":"planted \\"secret\\"/&<é?>"}',
+        '{"p":"planted \\"secret\\"/\\u0026\\u003cé?\\u003e"}',
+        '{"p":"planted \\"secret\\"/&<\\u00e9?>"}',
+        "706c616e7465642022736563726574222f263cc3a93f3e",
+    ],
+    ids=["base64", "unpadded", "percent", "query", "JSON", "JSON of Go", "JSON of ASCII", "hex"],
+)
+def test_a_secret_is_found_as_programs_write_it(written):
+    """A driver that quotes its request encodes the credential first: those forms are taken out, too."""
+    clean = safe_message(f"request {written} failed", secrets=['planted "secret"/&<é?>'])
+    assert clean.replace('{"p":"[redacted]"}', "[redacted]") == "request [redacted] failed"
+
+
 def test_a_megabyte_is_cut_before_it_is_searched():
     """The message is bounded whatever its length."""
     assert len(safe_message("x" * 10_000_000, secrets=["x" * 5])) < 1100
