@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests docs clean
+.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests docs clean audit licences
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,12 @@ docs: $(SETUP) ## Write docs/configuration.md from the settings and config/defau
 lock: $(SETUP) ## Lock the dependencies again, with hashes (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev --extra report pyproject.toml -o requirements-dev.lock
+
+audit: $(SETUP) ## Look up known flaws of the locked packages; without the data, hold the lock's age
+	@$(BIN)/python tools/audit.py $(ARGS)
+
+licences: $(SETUP) ## Write docs/licences.md from what is locked and installed
+	@$(BIN)/python tools/licences.py $(ARGS)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
