@@ -150,6 +150,7 @@ def _scaled(text: str, digits: int, *, places: int, suffix: str) -> tuple[int, s
     return (digits * 10**power if power >= 0 else -(-digits // 10**-power)), notation
 
 
+@lru_cache(maxsize=4096)
 def parse_bytes(text: str) -> int:
     """Whole bytes of a quantity, rounded up. Raises MalformedQuantityError, also below 0 or above 2^63-1."""
     size_bytes = parse_quantity(text).bytes

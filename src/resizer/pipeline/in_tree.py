@@ -44,10 +44,10 @@ class InTreeRefuser:
             self._look(claim)
 
     def _look(self, claim: Claim) -> None:
-        if not claim.volume_name or claim.requested_bytes <= claim.capacity_bytes or not self._is_active():
-            return
         volume = self._objects.volume(claim.volume_name)
         if volume is None or not volume.untranslatable or volume.driver or volume.claim_uid != claim.uid:
+            return
+        if claim.requested_bytes <= claim.capacity_bytes or not self._is_active():
             return
         if self._said.get(claim.uid) == claim.requested_bytes:
             return
