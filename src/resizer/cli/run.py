@@ -1,6 +1,7 @@
 """`resizer run`: the pipeline, as a sidecar, as a Deployment of its own or on a laptop."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ each setting may also stand in the environment (RESIZER_TIMEOUT=15s) or in the f
 A flag wins over the environment, that over the file. All are read at the start: a change needs a restart (SIGHUP ends
 the program in order, and in a pod the kubelet starts it anew).
 """
+
+YOUNG_OBJECTS: Final = 10_000
+"""So many new objects between two garbage collections (Python's own: 700): each request makes dozens."""
 
 EXAMPLES: Final = """\
 Examples:
@@ -122,6 +126,9 @@ def _run(settings: Settings, notices: list[Notice]) -> int:
         loop.add_signal_handler(signal.SIGHUP, _end_to_reload, stop)
         await run_pipeline(settings, stop=stop)
 
+    # Modules and classes stay for ever: a collection that walks over them each time holds up the event loop.
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         uvloop.run(until_signal())
     except StartError as error:
