@@ -80,7 +80,7 @@ def _volume(case: Case) -> Volume:
         claim_uid=scenario.get("claim_uid", UID) if bound else "",
         driver=driver,
         handle="h",
-        pre_resize_capacity=scenario.get("pv_ann", {}).get(PRE_RESIZE_CAPACITY, ""),
+        pre_resize_capacity=scenario.get("pv_ann", {}).get(PRE_RESIZE_CAPACITY),
     )
 
 
@@ -122,7 +122,9 @@ def _outcome(world: Simulation) -> dict[str, Any]:
         "volume": volume
         and {
             "capacity": volume.capacity,
-            "annotations": {PRE_RESIZE_CAPACITY: volume.pre_resize_capacity} if volume.pre_resize_capacity else {},
+            "annotations": {}
+            if volume.pre_resize_capacity is None
+            else {PRE_RESIZE_CAPACITY: volume.pre_resize_capacity},
         },
         "calls": distinct([call.target.size_bytes for call in world.calls]),
         "count": count_label(len(world.calls)),

@@ -109,7 +109,7 @@ def apply_volume_patch(volume: Volume, body: JsonObject) -> Volume:
     assert annotations.keys() <= {PRE_RESIZE_CAPACITY}, annotations
     change: dict[str, object] = {"version": str(int(volume.version) + 1)}
     if PRE_RESIZE_CAPACITY in annotations:
-        change["pre_resize_capacity"] = annotations[PRE_RESIZE_CAPACITY] or ""
+        change["pre_resize_capacity"] = annotations[PRE_RESIZE_CAPACITY]
     if "spec" in body:
         change["capacity"] = canonical(body["spec"]["capacity"]["storage"])
     return replace(volume, **change)
@@ -139,7 +139,7 @@ class Simulation:
 
     def appear(self) -> None:
         """The process starts (or the claim does): look, if there is a reason to."""
-        leftover = self.volume is not None and bool(self.volume.pre_resize_capacity)
+        leftover = self.volume is not None and self.volume.pre_resize_capacity is not None
         if self.claim is not None and (wants_attention(self.claim) or leftover):
             self.due_s = self.now_s
 

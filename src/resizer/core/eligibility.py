@@ -50,7 +50,7 @@ def keeps_stale_annotation(claim: Claim, volume: Volume | None, *, driver: str) 
     """Whether `pre-resize-capacity` is left over: the claim's capacity has reached its volume's."""
     return (
         volume is not None
-        and bool(volume.pre_resize_capacity)
+        and volume.pre_resize_capacity is not None
         and is_served(claim, volume, driver=driver)
         and is_bound_to(volume, claim)
         and claim.volume_name == volume.name

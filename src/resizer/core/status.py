@@ -174,7 +174,7 @@ def record_volume_size(volume: Volume, capacity_text: str, *, pre_resize_capacit
     when it need not. `same_size`: the volume object has this size already, in whatever notation.
     """
     metadata: JsonObject = {}
-    if pre_resize_capacity and not volume.pre_resize_capacity:
+    if pre_resize_capacity and volume.pre_resize_capacity is None:
         metadata["annotations"] = {PRE_RESIZE_CAPACITY: pre_resize_capacity}
     body: JsonObject = {} if same_size else {"spec": {"capacity": {"storage": capacity_text}}}
     if not metadata and not body:

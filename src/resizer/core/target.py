@@ -55,8 +55,9 @@ def _aim_below_request(
     match claim.state:
         case s if s in (NODE_RESIZE_PENDING, NODE_RESIZE_IN_PROGRESS):
             # (1) The node still owes the last growth; if the volume has it already, let the node finish.
-            goal = recorded or asked
-            return "wait-for-node" if volume.capacity_bytes >= goal.size_bytes else goal
+            # That holds for a nonsensical A, too: nothing has to be asked for it.
+            owed_bytes = claim.allocated_bytes if claim.allocated else asked.size_bytes
+            return "wait-for-node" if volume.capacity_bytes >= owed_bytes else recorded or asked
         case s if s == NODE_RESIZE_INFEASIBLE:
             # (2) The node refused A: confirm A with the controller before anything larger.
             return recorded or asked

@@ -119,7 +119,7 @@ def decode_volume(data: bytes | Raw) -> Volume:
         expand_secret_name=_intern(expand.name),
         node_expand_secret_namespace=_intern(node_expand.namespace),
         node_expand_secret_name=_intern(node_expand.name),
-        pre_resize_capacity=_intern((meta.annotations or NO_ANNOTATIONS).pre_resize_capacity),
+        pre_resize_capacity=(meta.annotations or NO_ANNOTATIONS).pre_resize_capacity,
         storage_class=_intern(spec.storage_class_name),
         in_tree_source=in_tree_source,
         in_tree_json=in_tree_json,

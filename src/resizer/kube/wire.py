@@ -36,7 +36,7 @@ class WireAnnotations(Struct, gc=False):
     storage_resizer: str = field(default="", name=STORAGE_RESIZER)
     not_required: str | None = field(default=None, name=NODE_EXPANSION_NOT_REQUIRED)
     retry: str = field(default="", name=RETRY)
-    pre_resize_capacity: str = field(default="", name=PRE_RESIZE_CAPACITY)
+    pre_resize_capacity: str | None = field(default=None, name=PRE_RESIZE_CAPACITY)
     nudged_at: str = field(default="", name=NUDGED_AT)
     azure_resource_group: str = field(default="", name=AZURE_RESOURCE_GROUP)
     openstorage_secret_name: str = field(default="", name=OPENSTORAGE_SECRET_NAME)

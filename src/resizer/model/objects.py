@@ -127,7 +127,8 @@ class Volume(Struct, frozen=True, gc=False):
     expand_secret_name: str = ""
     node_expand_secret_namespace: str = ""
     node_expand_secret_name: str = ""
-    pre_resize_capacity: str = ""
+    pre_resize_capacity: str | None = None
+    """Text of the annotation; None without one, which an empty text is not."""
     storage_class: str = ""
     in_tree_source: str = ""
     """Name of the in-tree volume source ("gcePersistentDisk", ...), empty for a CSI volume."""

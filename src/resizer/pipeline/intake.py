@@ -55,7 +55,7 @@ class Intake:
         if claim is None or claim.volume_name != new.name:
             return
         is_news = old is None or old.uid != new.uid or old.driver != new.driver or old.claim_uid != new.claim_uid
-        if new.pre_resize_capacity or (is_news and wants_attention(claim)):
+        if new.pre_resize_capacity is not None or (is_news and wants_attention(claim)):
             self._enqueue(claim)
 
     def pod_changed(self, old: Pod | None, new: Pod | None) -> None:
@@ -88,7 +88,7 @@ class Intake:
 
     def _has_leftovers(self, claim: Claim) -> bool:
         volume = self._objects.volume(claim.volume_name) if claim.volume_name else None
-        return volume is not None and bool(volume.pre_resize_capacity)
+        return volume is not None and volume.pre_resize_capacity is not None
 
     def _enqueue(self, claim: Claim, *, only: str | None = None) -> None:
         volume = self._objects.volume(claim.volume_name) if claim.volume_name else None

@@ -153,7 +153,7 @@ class Search:
         """Every ten minutes all that asks for growth is looked at again: the last resort, and usually nothing."""
         process = world.process
         assert process is not None
-        if not (wants_attention(world.claim) or world.volume.pre_resize_capacity):
+        if not (wants_attention(world.claim) or world.volume.pre_resize_capacity is not None):
             return None
         after = replace(world, process=replace(look(process), users=_asked(process)))
         for _ in range(LONGEST_PATH):
@@ -249,7 +249,7 @@ def check_end(end: World) -> None:
     if end.is_sound and is_reached and (claim.state or {c.type for c in claim.conditions} & RESIZE_CONDITIONS):
         raise BrokenLawError(f"an untidy end: {observable(end)}")
     if claim.requested_bytes <= claim.capacity_bytes:
-        if volume.pre_resize_capacity and claim.capacity_bytes >= volume.capacity_bytes:
+        if volume.pre_resize_capacity is not None and claim.capacity_bytes >= volume.capacity_bytes:
             raise BrokenLawError("an end with pre-resize-capacity left over")
         return
     waits_for_node = claim.state in AT_WORK and volume.capacity_bytes <= claim.capacity_bytes

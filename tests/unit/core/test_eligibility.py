@@ -37,7 +37,8 @@ def test_a_missing_volume_is_named(claim):
     [
         ({"capacity": "5Gi"}, {"capacity": "5Gi"}, True),
         ({"capacity": "3Gi"}, {"capacity": "5Gi"}, False),
-        ({"capacity": "5Gi"}, {"capacity": "5Gi", "pre_resize_capacity": ""}, False),
+        ({"capacity": "5Gi"}, {"capacity": "5Gi", "pre_resize_capacity": None}, False),
+        ({"capacity": "5Gi"}, {"capacity": "5Gi", "pre_resize_capacity": ""}, True),
         ({"capacity": "5Gi"}, {"capacity": "5Gi", "driver": "other"}, False),
         ({"capacity": "5Gi"}, {"capacity": "5Gi", "claim_uid": "uid-2"}, False),
         ({"capacity": "5Gi", "volume_name": "pv-2"}, {"capacity": "5Gi"}, False),

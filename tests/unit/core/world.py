@@ -268,13 +268,13 @@ def deliver_volume(world: World) -> World | None:
     if process is None or process.volume.version == CURRENT:
         return None
     is_news = process.volume.capacity != world.volume.capacity and wants_attention(process.claim)
-    dirty = process.dirty or is_news or bool(world.volume.pre_resize_capacity)
+    dirty = process.dirty or is_news or world.volume.pre_resize_capacity is not None
     return replace(world, process=replace(process, volume=world.volume, dirty=dirty))
 
 
 def start(world: World) -> World:
     """A process starts, knowing nothing but what stands in the API server."""
-    dirty = wants_attention(world.claim) or bool(world.volume.pre_resize_capacity)
+    dirty = wants_attention(world.claim) or world.volume.pre_resize_capacity is not None
     return replace(world, process=Process(Memory(), world.claim, world.volume, dirty=dirty))
 
 
@@ -310,5 +310,5 @@ def start_lagging(world: World) -> World | None:
     if world.lagging is None:
         return None
     claim, volume = world.lagging
-    dirty = wants_attention(claim) or bool(volume.pre_resize_capacity)
+    dirty = wants_attention(claim) or volume.pre_resize_capacity is not None
     return replace(world, lagging=None, process=Process(Memory(), claim, volume, dirty=dirty, is_current=False))
