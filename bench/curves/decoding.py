@@ -1,0 +1,92 @@
+"""What one watch event costs the resizer: read whole and cached, or looked at only as far as a shard must.
+
+A process that serves one shard of a driver gets every event and could drop those of other shards as soon as it has
+read the uid that decides. Both ways are timed here on the documents of `world`, in CPU time of this process.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+
+import msgspec
+
+from bench.curves.world import claim_document, driver_name, volume_document
+from resizer.kube.decode import decode_event
+from resizer.kube.projection import decode_claim, decode_volume
+from resizer.kube.store import Store
+
+_OBJECTS = 2_000
+_SHARDS = 8
+
+
+class _Meta(msgspec.Struct, gc=False):
+    uid: str
+
+
+class _Reference(msgspec.Struct, gc=False):
+    uid: str = ""
+
+
+class _VolumeSpec(msgspec.Struct, gc=False):
+    reference: _Reference = msgspec.field(default_factory=_Reference, name="claimRef")
+
+
+class _ClaimUid(msgspec.Struct, gc=False):
+    metadata: _Meta
+
+
+class _VolumeUid(msgspec.Struct, gc=False):
+    spec: _VolumeSpec
+
+
+_claim_uid = msgspec.json.Decoder(_ClaimUid).decode
+_volume_uid = msgspec.json.Decoder(_VolumeUid).decode
+
+
+def shard_of(uid: str, shards: int) -> int:
+    """Which shard a claim belongs to: the same for all who ask, and even."""
+    return zlib.crc32(uid.encode()) % shards
+
+
+def measure_decoding() -> dict[str, float]:
+    """Return microseconds of CPU an event, by kind of object and by how far it is read."""
+    claims = [claim_document(number) for number in range(_OBJECTS)]
+    volumes = [volume_document(claim, driver_name(0)) for claim in claims]
+    store = Store()
+
+    def whole_claim(line: bytes) -> None:
+        store.claim_shelf.put(decode_claim(decode_event(line).object))
+
+    def whole_volume(line: bytes) -> None:
+        store.volume_shelf.put(decode_volume(decode_event(line).object))
+
+    def early_claim(line: bytes) -> None:
+        shard_of(_claim_uid(decode_event(line).object).metadata.uid, _SHARDS)
+
+    def early_volume(line: bytes) -> None:
+        shard_of(_volume_uid(decode_event(line).object).spec.reference.uid, _SHARDS)
+
+    claim_lines, volume_lines = _lines(claims), _lines(volumes)
+    return {
+        "claim_event_bytes": len(claim_lines[0]),
+        "volume_event_bytes": len(volume_lines[0]),
+        "claim_us": _time_us(whole_claim, claim_lines),
+        "volume_us": _time_us(whole_volume, volume_lines),
+        "claim_uid_us": _time_us(early_claim, claim_lines),
+        "volume_uid_us": _time_us(early_volume, volume_lines),
+    }
+
+
+def _lines(documents: list[dict[str, object]]) -> list[bytes]:
+    for version, document in enumerate(documents, start=1):
+        document["metadata"]["resourceVersion"] = str(version)  # type: ignore[index]  # documents are JSON
+    return [msgspec.json.encode({"type": "ADDED", "object": document}) for document in documents]
+
+
+def _time_us(work: Callable[[bytes], None], lines: list[bytes]) -> float:
+    began = time.process_time()
+    for line in lines:
+        work(line)
+    return (time.process_time() - began) / len(lines) * 1e6
