@@ -42,14 +42,14 @@ class Intake:
         if old is not None and (new is None or new.uid != old.uid):
             for listener in self._on_gone:
                 listener(old)
-        if new is None:
+        if new is None or not self._queues:  # nobody is served yet: `serve` looks at every claim
             return
         if find_trigger(old, new) != "ignore" or (old is None and self._has_leftovers(new)):
             self._enqueue(new)
 
     def volume_changed(self, old: Volume | None, new: Volume | None) -> None:
         """Take a change of a volume: the claim it is bound to may have waited for it, or it needs clearing up."""
-        if new is None or not new.claim_key:
+        if new is None or not new.claim_name or not self._queues:
             return
         claim = self._objects.claim(new.claim_key)
         if claim is None or claim.volume_name != new.name:
