@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check parity bench format lint types imports lock protos manifests docs clean audit licences
+.PHONY: help setup demo demo-mysql test soak check parity bench format lint types imports lock protos manifests docs clean audit licences
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ $(SETUP): requirements-dev.lock tools/make_venv.sh
 demo: $(SETUP) ## Grow a real filesystem below a claim from 300Gi to 400Gi to 500Gi
 	@sh tools/ensure_mkfs.sh $(ARGS)
 	@$(BIN)/resizer demo $(ARGS)
+
+demo-mysql: $(SETUP) ## Repeat the article's experiment: a database under load while its volume grows
+	@sh tools/ensure_mysql.sh $(ARGS)
+	@$(BIN)/resizer demo --workload mysql $(ARGS)
 
 test: $(SETUP) ## Run the tests (below 5 minutes)
 	@$(BIN)/pytest -m 'not soak' -n 4 --dist worksteal $(ARGS)

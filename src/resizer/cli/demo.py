@@ -1,21 +1,28 @@
 """`resizer demo`: a claim is grown on this machine, and what it cost is shown.
 
-Here the demo is given what it may not import: the reference driver, the pipeline, and the probing of this machine.
+Two workloads: a writer that every machine can run, and the article's experiment with a database. What the demo may
+not import itself is handed to it from `demo_parts`.
 """
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import typer
+
+from resizer.cli.demo_parts import demo_parts
 
 if TYPE_CHECKING:
     from resizer.demo.display import Display
     from resizer.demo.options import Options
-    from resizer.demo.parts import BackendName, DriverCall, Parts, SpokenProtocol
+    from resizer.demo.workload.options import MysqlOptions
+
+    Perform = Callable[[], Coroutine[Any, Any, bool]]
+
+_PANEL = "With --workload mysql"
 
 
 def demo(
@@ -24,6 +31,10 @@ def demo(
     grow: Annotated[
         list[str] | None, typer.Option(help="Size to grow it to; repeatable.  [default: 400Gi, 500Gi]")
     ] = None,
+    workload: Annotated[
+        Literal["writer", "mysql"],
+        typer.Option(help="writer: records with fsync. mysql: a database under load, measured, with a report (root)."),
+    ] = "writer",
     claims: Annotated[int, typer.Option(help="How many claims are grown at once.")] = 1,
     fs: Annotated[str, typer.Option(help='xfs, btrfs or ext4; "" for the first that works here.')] = "",
     backend: Annotated[
@@ -37,15 +48,40 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output, sizes in bytes.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running afterwards, until Ctrl-C.")] = False,
     http_port: Annotated[int, typer.Option(help="Port of /metrics on 127.0.0.1; 0 takes a free one.")] = 0,
+    database: Annotated[
+        Literal["auto", "mariadb", "sqlite"],
+        typer.Option(help="auto: MariaDB where it is installed, with sysbench, else SQLite.", rich_help_panel=_PANEL),
+    ] = "auto",
+    report: Annotated[
+        Path, typer.Option(help="Folder for the report: index.html and its pictures.", rich_help_panel=_PANEL)
+    ] = Path("out/demo-mysql"),
+    runs: Annotated[int, typer.Option(help="Repeat the experiment; medians are shown.", rich_help_panel=_PANEL)] = 1,
+    window: Annotated[
+        float,
+        typer.Option(help="Seconds of each window: before, around, after a growth.", rich_help_panel=_PANEL),
+    ] = 10.0,
+    compare: Annotated[
+        bool, typer.Option(help="Also fill two that are too small, and grow one of them.", rich_help_panel=_PANEL)
+    ] = True,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Keep the database running afterwards, until Ctrl-C.", rich_help_panel=_PANEL)
+    ] = False,
+    fill_until_full: Annotated[
+        bool,
+        typer.Option("--fill-until-full", help="Grow nothing: fill it until it is full.", rich_help_panel=_PANEL),
+    ] = False,
 ) -> None:
     """Grow a real filesystem below a claim, from 300Gi to 400Gi to 500Gi, while a pod writes to it.
 
     Needs nothing installed but mkfs for one of the filesystems; as root it is mounted and grown online. Exit codes:
     0 the filesystem really has the new size, 1 failed, 2 wrong usage. Ctrl-C leaves nothing behind.
     """
-    from resizer.demo.options import check_options
+    from resizer.demo.options import DEFAULT_SIZE, check_options
     from resizer.demo.parts import DemoError
+    from resizer.demo.workload.options import MysqlOptions, check_mysql_options, default_growths
+    from resizer.model.quantity import parse_bytes
 
+    is_mysql = workload == "mysql"
     try:
         options = check_options(
             size=size,
@@ -58,31 +94,79 @@ def demo(
             http_port=http_port,
             protocol=protocol,
         )
+        if is_mysql and not grow:
+            growths = default_growths(options.size_bytes, default_size_bytes=parse_bytes(DEFAULT_SIZE))
+            options = msgspec.structs.replace(options, growths_bytes=tuple(parse_bytes(one) for one in growths))
+        experiment = MysqlOptions(
+            base=options,
+            database=database,
+            report=report,
+            runs=runs,
+            window_s=window,
+            compare=compare,
+            hold=hold,
+            fill_until_full=fill_until_full,
+        )
+        if is_mysql:
+            experiment = check_mysql_options(experiment)
     except DemoError as error:
         raise typer.Exit(_fail(error, as_json=json)) from error
-    raise typer.Exit(_run(options))
+    raise typer.Exit(_run_mysql(experiment) if is_mysql else _run(options))
 
 
 def _run(options: "Options") -> int:
-    """Run the demo; return the exit code."""
-    import uvloop
+    """Run the demo with the writer; return the exit code."""
     from rich.console import Console
 
-    import resizer.rpc  # noqa: F401 -- before anything imports grpc: sets what gRPC reads from the environment then
     from resizer.demo.display import Display
-    from resizer.demo.parts import DemoError
 
     display = Display(Console(highlight=False), is_quiet=options.json, is_single=options.claims == 1)
+
+    async def perform() -> bool:
+        from resizer.demo.show import run_demo
+
+        return (await run_demo(options, parts=demo_parts(), display=display)).ok
+
+    return _until_end(perform, options=options, display=display)
+
+
+def _run_mysql(options: "MysqlOptions") -> int:
+    """Run the article's experiment; return the exit code. With --json all but the one object goes to standard error."""
+    from rich.console import Console
+
+    from resizer.demo.display import Display
+
+    console = Console(highlight=False, stderr=options.base.json)
+    display = Display(console, is_quiet=False, is_single=True)
+
+    async def perform() -> bool:
+        from resizer.demo.workload.experiment import run_mysql
+        from resizer.demo.workload.table import print_result
+
+        result = await run_mysql(options, parts=demo_parts(), display=display)
+        print_result(console, result)
+        if options.base.json:
+            typer.echo(msgspec.json.encode(result).decode())
+        return result.ok
+
+    return _until_end(perform, options=options.base, display=display)
+
+
+def _until_end(perform: "Perform", *, options: "Options", display: "Display") -> int:
+    """Run one of the two on a loop of its own; return the exit code."""
+    import uvloop
+
+    import resizer.rpc  # noqa: F401 -- before anything imports grpc: sets what gRPC reads from the environment then
+    from resizer.demo.parts import DemoError
+
     try:
-        return uvloop.run(_until_signal(options, display))
+        return uvloop.run(_until_signal(perform, options=options, display=display))
     except DemoError as error:
         return _fail(error, as_json=options.json)
 
 
 def _fail(error: Any, *, as_json: bool) -> int:
     """Say what went wrong, in one line and, if asked for, as the JSON object."""
-    import msgspec
-
     from resizer.demo.result import Result
 
     if as_json:
@@ -91,11 +175,9 @@ def _fail(error: Any, *, as_json: bool) -> int:
     return int(error.exit_code)
 
 
-async def _until_signal(options: "Options", display: "Display") -> int:
+async def _until_signal(perform: "Perform", *, options: "Options", display: "Display") -> int:
     """Run the demo until it ends or a signal comes; whatever comes, it is taken down in order."""
-    from resizer.demo.show import run_demo
-
-    task = asyncio.ensure_future(run_demo(options, parts=_parts(), display=display))
+    task = asyncio.ensure_future(perform())
     interrupted: list[int] = []
 
     def interrupt(number: int) -> None:
@@ -111,167 +193,4 @@ async def _until_signal(options: "Options", display: "Display") -> int:
         display.end()
         typer.echo("resizer demo: interrupted, and everything taken down again", err=True)
         return 0 if options.keep else 1
-    return 0 if task.result().ok else 1
-
-
-def _parts() -> "Parts":
-    from resizer.demo.parts import Parts
-    from resizer.driver.filesystem import superblock_size_bytes
-
-    tap = _Tap()
-    return Parts(
-        start_driver=_start_driver,
-        start_pipeline=_start_pipeline,
-        obstacle=_obstacle,
-        release=_release,
-        superblock_bytes=superblock_size_bytes,
-        on_driver_call=tap.report_to,
-        log_to=tap.log_to,
-    )
-
-
-@contextlib.asynccontextmanager
-async def _start_driver(
-    *, state_dir: Path, socket: Path, node_id: str, backend: "BackendName", protocol: "SpokenProtocol"
-) -> AsyncIterator[object]:
-    from resizer.demo.parts import DemoError
-    from resizer.driver.service import ConfigurationError, DriverConfig, serve
-    from resizer.driver.state import StateUnusableError
-    from resizer.rpc.channel import MalformedAddressError
-    from resizer.rpc.server import SocketUnavailableError
-
-    config = DriverConfig(
-        endpoint=f"unix://{socket}",
-        state_dir=state_dir,
-        node_id=node_id,
-        backend=backend,
-        require_secrets=True,
-        protocol=protocol,
-    )
-    try:
-        async with serve(config) as running:
-            yield running
-    except (ConfigurationError, MalformedAddressError, SocketUnavailableError, StateUnusableError) as error:
-        raise DemoError(str(error)) from error
-
-
-@contextlib.asynccontextmanager
-async def _start_pipeline(*, kubeconfig: Path, drivers: Sequence[str], http_port: int) -> AsyncIterator[object]:
-    from resizer.app import StartError, run_pipeline
-    from resizer.demo.parts import DemoError
-    from resizer.settings import load_settings
-
-    settings = load_settings(
-        {
-            "kubeconfig": str(kubeconfig),
-            "csi_address": [address.removeprefix("unix://") for address in drivers],
-            "http_endpoint": f"127.0.0.1:{http_port}",
-            "shutdown_grace": "2s",
-        }
-    )
-    stop = asyncio.Event()
-    failure: BaseException | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(run_pipeline(settings, stop=stop))
-            try:
-                yield None
-            except BaseException as error:  # noqa: BLE001 -- raised again below
-                # Let out of the group it would cut the pipeline off, Ctrl-C too: it ends in its own order instead.
-                failure = error
-            finally:
-                stop.set()
-    except* StartError as errors:
-        raise DemoError(f"the pipeline cannot start: {errors.exceptions[0]}") from errors
-    if failure is not None:
-        raise failure
-
-
-async def _obstacle(backend: "BackendName", name: str, folder: Path) -> str | None:
-    """Why that filesystem cannot be had here, found out by making one, and for loop by mounting it."""
-    from resizer.driver.backend import loop_obstacle
-    from resizer.driver.command import missing_program
-    from resizer.driver.failure import CallError
-    from resizer.driver.filesystem import FILESYSTEMS, missing_programs
-
-    fs = FILESYSTEMS[name]
-    obstacle = loop_obstacle() if backend == "loop" else None
-    if obstacle is not None:
-        return f"loop devices cannot be used here: {obstacle}"
-    missing = missing_programs(fs)
-    if missing:
-        return missing_program(missing[0]).text
-    if backend == "image":
-        return None
-    try:
-        await _try_loop(name, folder)
-    except CallError as error:
-        return f"{name} on a loop device cannot be mounted here: {error.text}"
-    except OSError as error:
-        return f"loop devices cannot be used here: {error.strerror or error}"
-    return None
-
-
-async def _try_loop(name: str, folder: Path) -> None:
-    """Make, attach, mount and unmount a small filesystem below `folder`; raises CallError or OSError."""
-    from resizer.driver import image_file, loop_device, mount
-    from resizer.driver.filesystem import FILESYSTEMS, make_filesystem
-
-    file, place = folder / "driver/volumes/probe.img", folder / "probe"
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place.mkdir(exist_ok=True)
-    fs = FILESYSTEMS[name]
-    try:
-        image_file.make(file, fs.minimum_bytes)
-        await make_filesystem(fs, file)
-        device = await asyncio.to_thread(loop_device.attach, file)
-        try:
-            await mount.mount_device(device=device.path, path=str(place), fs_type=name, options=())
-            await mount.unmount(str(place))
-        finally:
-            await asyncio.to_thread(loop_device.detach, device)
-    finally:
-        image_file.remove(file)
-
-
-async def _release(state_dir: Path) -> Sequence[str]:
-    from resizer.driver.cleanup import cleanup
-    from resizer.driver.state import StateUnusableError
-
-    try:
-        return (await cleanup(state_dir)).failures
-    except StateUnusableError as error:
-        return (str(error),)
-
-
-class _Tap:
-    """Sends the program's log to a file, and tells the demo of each driver call that went well."""
-
-    def __init__(self) -> None:
-        self._report: DriverCall | None = None
-
-    def report_to(self, report: "DriverCall") -> None:
-        """Report to this function."""
-        self._report = report
-
-    def log_to(self, path: Path) -> None:
-        """Write one JSON object a line to `path`."""
-        import structlog
-
-        stream = path.open("a", encoding="utf-8", buffering=1)
-        structlog.configure(
-            processors=[
-                self._see,
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-                structlog.processors.JSONRenderer(default=str),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(10),
-            logger_factory=structlog.WriteLoggerFactory(stream),
-        )
-
-    def _see(self, logger: object, name: str, event: Any) -> Any:
-        del logger, name
-        if event.get("event") == "rpc.done" and self._report is not None:
-            self._report(str(event.get("method", "")).rpartition(".")[2], str(event.get("volume_id", "")))
-        return event
+    return 0 if task.result() else 1

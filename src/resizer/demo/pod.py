@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from resizer.demo import writer
+from resizer.demo.choice import Choice
 
 _STOP_TIMEOUT_S: Final = 20.0
 _INTERVAL_S: Final = 0.005
@@ -64,6 +66,11 @@ class Pods:
         self._running: dict[str, _Running] = {}
         self._ended: dict[str, WriterReport] = {}
         self.paths: dict[str, Path] = {}
+
+    @classmethod
+    def factory(cls, *, claims: int) -> Callable[[Choice, Path], "Pods"]:
+        """Return what makes them once it is known what is mounted."""
+        return lambda choice, _: cls(is_mounted=choice.backend == "loop", claims=claims)
 
     async def start(self, pod: dict[str, Any], volumes: dict[str, Path]) -> None:
         """Start the pod's writer on its one volume."""

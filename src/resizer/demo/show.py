@@ -15,7 +15,7 @@ from resizer.demo.display import Display, size_text
 from resizer.demo.measure import Sizes, find_fault, measure_image, measure_mount
 from resizer.demo.options import Options
 from resizer.demo.parts import DemoError, Parts
-from resizer.demo.pod import WriterReport
+from resizer.demo.pod import Pods, WriterReport
 from resizer.demo.result import Growth, Result
 from resizer.demo.stage import Stage, set_stage
 from resizer.demo.state import clean_remains
@@ -27,8 +27,7 @@ from resizer.model.quantity import format_bytes, parse_bytes
 DRIVER_NAME: Final = "csi-qcfsplugin"
 _EXTRA_S_PER_CLAIM: Final = 2.0
 _WRITE_UNDISTURBED_S: Final = 0.5
-"""How long the writers go on before, between and after growths: a growth takes less, and a pause needs something
-to be told from."""
+"""How long the writers go on before, between and after growths: a growth takes less."""
 _SUGGESTED_GROWTH_BYTES: Final = 100 * 1024**3
 _IN_USE: Final = "FailedPrecondition"
 
@@ -38,11 +37,14 @@ async def run_demo(options: Options, *, parts: Parts, display: Display) -> Resul
     remains = await clean_remains(parts.release)
     for line in remains:
         display.note(line)
-    async with set_stage(options, parts=parts, display=display) as stage:
+    make_pods = Pods.factory(claims=options.claims)
+    async with set_stage(options, parts=parts, display=display, make_pods=make_pods) as stage:
         return await _perform(options, stage=stage, parts=parts, display=display, remains=remains)
 
 
-async def _perform(options: Options, *, stage: Stage, parts: Parts, display: Display, remains: list[str]) -> Result:
+async def _perform(
+    options: Options, *, stage: Stage[Pods], parts: Parts, display: Display, remains: list[str]
+) -> Result:
     """Run the show beside the watch of events and the sampling of metrics. Raises DemoError, as it is."""
     failure: DemoError | None = None
     result = Result(ok=False)
@@ -64,7 +66,7 @@ async def _perform(options: Options, *, stage: Stage, parts: Parts, display: Dis
     return result
 
 
-async def _keep(stage: Stage, *, options: Options, display: Display) -> None:
+async def _keep(stage: Stage[Pods], *, options: Options, display: Display) -> None:
     """Wait for Ctrl-C, having said how to look around."""
     claim = objects.claim_names(options.claims)[0]
     larger = format_bytes(max(options.growths_bytes) + _SUGGESTED_GROWTH_BYTES)
@@ -84,7 +86,7 @@ async def _keep(stage: Stage, *, options: Options, display: Display) -> None:
 class Show:
     """One run on a stage that is set."""
 
-    def __init__(self, options: Options, *, stage: Stage, parts: Parts, display: Display) -> None:
+    def __init__(self, options: Options, *, stage: Stage[Pods], parts: Parts, display: Display) -> None:
         self._options = options
         self._stage = stage
         self._parts = parts

@@ -10,9 +10,9 @@ run finds by the free lock.
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -22,34 +22,49 @@ from resizer.demo.display import Display
 from resizer.demo.observer import Observer
 from resizer.demo.options import Options
 from resizer.demo.parts import DemoError, Parts
-from resizer.demo.pod import Pods
 from resizer.demo.state import choose_root, held_by_kernel, own_run
 from resizer.devcluster.cluster import Cluster
+from resizer.devcluster.kubelet import Containers
 
 _FULL_BYTES: Final = 16 * 1024 * 1024
 """With less than this free no filesystem is made or grown; some is free again by the time a failure is seen."""
 
 
-class Stage(msgspec.Struct, frozen=True):
-    """A running demo: what the growths are made on."""
+class RunningPods(Containers, Protocol):
+    """What runs in the demo's pods."""
+
+    async def stop_all(self) -> None:
+        """End everything that was started in them."""
+
+
+P = TypeVar("P", bound=RunningPods)
+MakePods = Callable[[Choice, Path], P]
+"""Called with what was chosen and the folder of the run, before anything runs."""
+
+
+class Stage(msgspec.Struct, Generic[P], frozen=True):
+    """A running demo: what the growths are made on. `run` is the folder of the run."""
 
     cluster: Cluster
     observer: Observer
-    pods: Pods
+    pods: P
     choice: Choice
+    run: Path
     kubeconfig: Path
     log: Path
     http_port: int
 
 
 @contextlib.asynccontextmanager
-async def set_stage(options: Options, *, parts: Parts, display: Display) -> AsyncIterator[Stage]:
+async def set_stage(
+    options: Options, *, parts: Parts, display: Display, make_pods: MakePods[P]
+) -> AsyncIterator[Stage[P]]:
     """Run driver, cluster and pipeline for the block. DemoError when one of them cannot be had."""
-    http_port = _free_port(options.http_port)
+    http_port = free_port(options.http_port)
     with own_run(choose_root()) as run:
         choice = await choose(options, parts=parts, folder=run)
         display.note(f"backend {choice.backend}, filesystem {choice.filesystem}: {choice.reason}")
-        pods = Pods(is_mounted=choice.backend == "loop", claims=options.claims)
+        pods = make_pods(choice, run)
         parts.log_to(run / "log")
         try:
             async with _running(
@@ -71,8 +86,8 @@ async def set_stage(options: Options, *, parts: Parts, display: Display) -> Asyn
 
 @contextlib.asynccontextmanager
 async def _running(
-    run: Path, *, options: Options, choice: Choice, parts: Parts, display: Display, pods: Pods, port: int
-) -> AsyncIterator[Stage]:
+    run: Path, *, options: Options, choice: Choice, parts: Parts, display: Display, pods: P, port: int
+) -> AsyncIterator[Stage[P]]:
     csi = run / "csi.sock"
     async with contextlib.AsyncExitStack() as stack:
         driver = parts.start_driver(
@@ -93,10 +108,10 @@ async def _running(
         pipeline = parts.start_pipeline(kubeconfig=kubeconfig, drivers=[f"unix://{csi}"], http_port=port)
         await stack.enter_async_context(pipeline)
         display.note(f"metrics at http://127.0.0.1:{port}/metrics while this runs")
-        yield Stage(cluster, observer, pods, choice, kubeconfig, run / "log", port)
+        yield Stage(cluster, observer, pods, choice, run, kubeconfig, run / "log", port)
 
 
-def _free_port(port: int) -> int:
+def free_port(port: int) -> int:
     """Return the port if it can be listened on, or a free one for 0."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
