@@ -15,7 +15,8 @@ names the file and the place. A file is:
 
 A message comes from outside and may be hostile, and Python's regular expressions can take exponential time. So
 patterns are kept simple: no repeated group that repeats or branches inside, no back-references, no look-around,
-and at most two open-ended repetitions; on the 1,024 characters that are searched the rest is harmless.
+at most two open-ended repetitions, and few combinations of what may or may not be there (`?`, branches of groups),
+since each multiplies the others; on the 1,024 characters that are searched the rest is harmless.
 """
 
 import re
@@ -34,6 +35,9 @@ _HERE: Final = Path(__file__).resolve().parent
 MAX_FILE_BYTES: Final = 256 * 1024
 MAX_PATTERN: Final = 500
 MAX_OPEN_REPETITIONS: Final = 2
+MAX_CHOICES: Final = 64
+MAX_CHOICES_REPEATED: Final = 4
+"""With as many open-ended repetitions as may be."""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -161,4 +165,29 @@ def _find_flaw(pattern: str) -> str:
         elif kind == "escape" and text[1] in "123456789":
             return "uses a back-reference"
         open_repetitions += is_repeat and (text in "*+" or "," in text)
-    return "has more than two open-ended repetitions" if open_repetitions > MAX_OPEN_REPETITIONS else ""
+    if open_repetitions > MAX_OPEN_REPETITIONS:
+        return "has more than two open-ended repetitions"
+    most = MAX_CHOICES if open_repetitions < MAX_OPEN_REPETITIONS else MAX_CHOICES_REPEATED
+    return "has too many combinations of optional parts" if _count_choices(pattern) > most else ""
+
+
+def _count_choices(pattern: str) -> int:
+    """In how many ways the optional parts of a pattern can be taken, at most.
+
+    Alternatives add up, in a group as in the whole; what stands side by side multiplies, and each `?` doubles it.
+    """
+    levels = [[0, 1]]  # for the whole and each open group: the alternatives before this one, and the ways of this one
+    before = ""
+    for token in _TOKEN.finditer(pattern):
+        kind, text = token.lastgroup or "", token.group()
+        if kind == "open" and not text.endswith(")"):
+            levels.append([0, 1])
+        elif kind == "close" and len(levels) > 1:
+            ways = sum(levels.pop())
+            levels[-1][1] *= ways
+        elif kind == "branch":
+            levels[-1] = [sum(levels[-1]), 1]
+        elif kind == "maybe" and before not in ("repeat", "maybe"):  # behind a repetition it makes that one lazy
+            levels[-1][1] *= 2
+        before = kind
+    return sum(levels[0])

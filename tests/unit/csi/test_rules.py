@@ -79,8 +79,11 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+b", "(a|a)*b", "(?:a{2,5})*b", "((a?)b)+c", "(?=a)b", "(?P<x>a)b", r"(a)b\1", "a.*b.*c.*d", "(a*){3}b"],
-)
+    [
+        "(a+)+b", "(a|a)*b", "(?:a{2,5})*b", "((a?)b)+c", "(?=a)b", "(?P<x>a)b", r"(a)b\1", "a.*b.*c.*d", "(a*){3}b",
+        "a?" * 30 + "a" * 30 + "c", "(?:a|b)" * 7, "(?:a|(?:b|ab))" * 4, "x.*y.*" + "a?" * 4, "(a?|b)" * 20 + "c",
+    ],
+)  # fmt: skip
 def test_costly_patterns_are_refused(tmp_path, pattern):
     """What could run for hours on a hostile message is refused when it is loaded."""
     write(tmp_path, f"driver: a\nrules: [{{match: '{pattern}', class: quota}}]")
@@ -90,12 +93,17 @@ def test_costly_patterns_are_refused(tmp_path, pattern):
 
 @pytest.mark.parametrize(
     "pattern",
-    ["quota", "(?i)rate ?limit", r"[*+?{}|]\(x\)\*", "(?:a|b) c", "x.*y.*z", "[]a(b]c", "(?:ab){3}c"],
-)
+    [
+        "quota", "(?i)rate ?limit", r"[*+?{}|]\(x\)\*", "(?:a|b) c", "x.*y.*z", "[]a(b]c", "(?:ab){3}c",
+        "|".join(["quota exceeded", "no space"] * 16), "a(?:1|2|3|4|5|6|7) ?b", "x.*?y.*?z", "a?" * 6 + "a" * 6 + "c",
+        "a?a?.*.*c",
+    ],
+)  # fmt: skip
 def test_ordinary_patterns_are_taken_and_quick(tmp_path, pattern):
     """What rules need passes, and is quick on the worst text."""
     write(tmp_path, f"driver: a\nrules: [{{match: '{pattern}', class: quota}}]")
     rules = load_rules(tmp_path).rules_of("a")
     started = time.process_time()
-    classify("INTERNAL", "x" * 500 + "y" * 500_000, rules)
+    for text in ("x" * 500 + "y" * 500_000, "a" * 2000, "ab" * 1000):
+        classify("INTERNAL", text, rules)
     assert time.process_time() - started < 2
