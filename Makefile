@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-mysql test soak check parity bench format lint types imports lock protos manifests docs clean audit licences
+.PHONY: help setup demo demo-mysql test soak check parity bench bench-compare format lint types imports lock protos manifests docs clean audit licences
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,8 +52,11 @@ format: $(SETUP) ## Format and mend what can be mended
 parity: $(SETUP) ## Hold every decision against what the peer was recorded to do
 	@$(BIN)/python -m tests.parity $(ARGS)
 
-bench: $(SETUP) ## Measure; prints a table and writes JSON
+bench: $(SETUP) ## Measure every row of docs/benchmarks.md, goals beside figures
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-compare: $(SETUP) ## Two commits' figures side by side: make bench-compare ARGS="A B"
+	@$(BIN)/python -m bench compare $(ARGS)
 
 protos: $(SETUP) ## Generate src/resizer/rpc/pb from src/resizer/rpc/proto
 	@$(BIN)/python tools/generate_stubs.py

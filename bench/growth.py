@@ -10,47 +10,21 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from bench.process import Program, python, running
 from resizer.devcluster.client import Client
 from resizer.devcluster.endpoint import CLAIMS, STORAGE_CLASSES, VOLUMES
 
 _DRIVER = "scripted.csi.example.com"
 _CAPABLE = {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast"}
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process, in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
-
-
-@contextlib.asynccontextmanager
-async def process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a program for the block."""
-    quiet = asyncio.subprocess.DEVNULL
-    started = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=quiet, stderr=quiet)
-    try:
-        yield started
-    finally:
-        started.terminate()
-        await started.wait()
 
 
 async def seed(client: Client, name: str) -> None:
@@ -116,10 +90,10 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-growth-")))
         kubeconfig, socket, plan = folder / "kubeconfig", folder / "csi.sock", folder / "plan.json"
         plan.write_text(json.dumps({"node_expansion_required": options.node}))
-        cli = ("-m", "resizer.cli.main")
-        await stack.enter_async_context(process(*cli, "dev", "--kubeconfig-out", str(kubeconfig)))
-        driver = ("-m", "tests.scripted_driver", "--endpoint", f"unix://{socket}", "--plan", str(plan))
-        await stack.enter_async_context(process(*driver))
+        cli, log = python("-m", "resizer.cli.main"), folder / "log"
+        await stack.enter_async_context(running(*cli, "dev", "--kubeconfig-out", str(kubeconfig), log=log))
+        driver = python("-m", "tests.scripted_driver", "--endpoint", f"unix://{socket}", "--plan", str(plan))
+        await stack.enter_async_context(running(*driver, log=log))
         while not (kubeconfig.exists() and socket.exists()):  # noqa: ASYNC110  # files of other processes
             await asyncio.sleep(0.05)
         client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig, connections=50))
@@ -132,18 +106,18 @@ async def measure(options: argparse.Namespace) -> dict[str, float]:
         for start in range(0, len(names), 50):
             await asyncio.gather(*(seed(client, name) for name in names[start : start + 50]))
         run = await stack.enter_async_context(
-            process(*cli, "run", f"--kubeconfig={kubeconfig}", f"--csi-address={socket}", "--log-format=json")
+            running(*cli, "run", f"--kubeconfig={kubeconfig}", f"--csi-address={socket}", "--log-format=json", log=log)
         )
         watcher = Watcher(client)
         watching = asyncio.create_task(watcher.run())
         try:
-            return await _measure(options, client, watcher, names, run.pid)
+            return await _measure(options, client, watcher, names, run)
         finally:
             watching.cancel()
 
 
 async def _measure(
-    options: argparse.Namespace, client: Client, watcher: Watcher, names: list[str], pid: int
+    options: argparse.Namespace, client: Client, watcher: Watcher, names: list[str], run: Program
 ) -> dict[str, float]:
     lone = []
     for i in range(options.lone + 1):
@@ -158,10 +132,10 @@ async def _measure(
     lone = lone[1:]  # the first one waits for the process to start
     size = f"{options.lone + 10}Gi"
     names = names[options.lone + 1 :] if options.node else names
-    cpu_before, began = cpu_s(pid), time.perf_counter()
+    cpu_before, began = run.cpu_s(), time.perf_counter()
     await asyncio.gather(*(edit(client, name, size) for name in names))
     took = max(await watcher.wait(names, size)) - began
-    cpu = cpu_s(pid) - cpu_before
+    cpu = run.cpu_s() - cpu_before
     return {
         "lone_p50_ms": statistics.median(lone) * 1e3,
         "lone_max_ms": max(lone) * 1e3,
@@ -169,7 +143,7 @@ async def _measure(
         "all_s": took,
         "claims_per_s": len(names) / took,
         "cpu_ms_per_claim": cpu / len(names) * 1e3,
-        "rss_mb": rss_mb(pid),
+        "rss_mb": run.rss_mb(),
     }
 
 

@@ -27,7 +27,9 @@ from typing import Any
 import aiohttp
 import uvloop
 
+from bench.contender import Contender, ours
 from bench.growth import edit
+from bench.process import Program, python, running
 from resizer.devcluster.client import Client
 from resizer.devcluster.endpoint import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
 from resizer.devcluster.kubelet_paths import KubeletPaths
@@ -53,32 +55,21 @@ def size_bytes(mount: Path) -> int:
     return status.f_blocks * status.f_frsize
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until this holds: files, mounts and other processes tell nobody."""
+async def until(holds: Callable[[], Awaitable[bool]], *programs: Program) -> None:
+    """Wait until this holds, as long as these programs run: files, mounts and other processes tell nobody."""
     async with asyncio.timeout(_MOST_S):
-        while not await holds():  # noqa: ASYNC110  # as said above
+        while not await holds():
+            for program in programs:
+                program.check()
             await asyncio.sleep(_LOOK_EVERY_S)
-
-
-@contextlib.asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[None]:
-    """Run `resizer` for the block. In a session of its own: Ctrl-C is for us, who end them in their order."""
-    quiet = asyncio.subprocess.DEVNULL
-    command = (sys.executable, "-m", "resizer.cli.main", *arguments)
-    started = await asyncio.create_subprocess_exec(*command, stdout=quiet, stderr=quiet, start_new_session=True)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # ended by itself
-            started.terminate()
-        await started.wait()
 
 
 class Bench:
     """A claim on a running cluster, and the pod that has it mounted."""
 
-    def __init__(self, client: Client, folder: Path, mount: Path) -> None:
+    def __init__(self, client: Client, folder: Path, mount: Path, contender: Contender) -> None:
         self._client = client
+        self._contender = contender
         self._folder = folder
         self._mount = mount
         self._gib = 1
@@ -91,8 +82,10 @@ class Bench:
             port = probe.getsockname()[1]
         kubeconfig, driver = self._folder / "kubeconfig", self._folder / "csi.sock"
         given = (f"--kubeconfig={kubeconfig}", f"--csi-address={driver}", f"--http-endpoint=127.0.0.1:{port}")
-        async with program("run", *given, *options), aiohttp.ClientSession() as session:
-            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"))
+        command, environment = (*self._contender.command, *given, *options), dict(self._contender.environment)
+        log = self._folder / "resizer.log"
+        async with running(*command, log=log, env=environment) as program, aiohttp.ClientSession() as session:
+            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"), program)
             yield
 
     async def grow(self) -> float:
@@ -123,18 +116,20 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def running(backend: str) -> AsyncIterator[Bench]:
+async def running_cluster(backend: str, contender: Contender) -> AsyncIterator[Bench]:
     """A cluster with the reference driver, and a pod that runs with a claim of 1Gi; all of it gone afterwards."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-node-")))
         state, address, kubeconfig = folder / "driver", folder / "csi.sock", folder / "kubeconfig"
         stack.push_async_callback(cleanup, state)  # in case something ended early
         asked = (f"--endpoint=unix://{address}", f"--state-dir={state}", f"--node-id={_NODE}", f"--backend={backend}")
-        await stack.enter_async_context(program("driver", *asked))
-        await until(lambda: asyncio.to_thread(address.exists))
+        command = python("-m", "resizer.cli.main", "driver", *asked)
+        driver = await stack.enter_async_context(running(*command, log=folder / "driver.log"))
+        await until(lambda: asyncio.to_thread(address.exists), driver)
         given = (f"--kubeconfig-out={kubeconfig}", f"--csi-address={address}", f"--state-dir={folder}")
-        await stack.enter_async_context(program("dev", *given))
-        await until(lambda: asyncio.to_thread(kubeconfig.exists))
+        command = python("-m", "resizer.cli.main", "dev", *given)
+        cluster = await stack.enter_async_context(running(*command, log=folder / "cluster.log"))
+        await until(lambda: asyncio.to_thread(kubeconfig.exists), cluster)
         client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig))
         await _create(client, "xfs" if backend == "loop" else "ext4")
         stack.push_async_callback(_delete, client)
@@ -142,7 +137,7 @@ async def running(backend: str) -> AsyncIterator[Bench]:
         pod = await client.get(PODS, "db", namespace="default")
         volume = (await client.get(CLAIMS, _CLAIM, namespace="default"))["spec"]["volumeName"]
         paths = KubeletPaths((folder / "kubelet" / _NODE).resolve())
-        yield Bench(client, folder, paths.mount(pod["metadata"]["uid"], volume))
+        yield Bench(client, folder, paths.mount(pod["metadata"]["uid"], volume), contender)
 
 
 async def _create(client: Client, fs: str) -> None:
@@ -177,11 +172,11 @@ async def _has_no_volume(client: Client) -> bool:
     return not (await client.list(VOLUMES)).items
 
 
-async def measure(options: argparse.Namespace) -> dict[str, Any]:
+async def measure(options: argparse.Namespace, contender: Contender) -> dict[str, Any]:
     """Run everything and return the figures."""
     backend = "image" if loop_obstacle() else "loop"
     figures: dict[str, Any] = {"backend": backend}
-    async with running(backend) as bench:
+    async with running_cluster(backend, contender) as bench:
         async with bench.resizer():
             await bench.grow()  # opens connections and watches; what it took is not counted
             figures["nudged_s"] = [await bench.grow() for _ in range(options.growths)]
@@ -199,7 +194,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     configure_logs(verbosity=-1, stream=sys.stderr)
-    figures = uvloop.run(measure(options))
+    figures = uvloop.run(measure(options, ours()))
     print(f"edit to grown filesystem, backend {figures['backend']}")
     print(f"{'':12} {'growths':>8} {'p50 s':>8} {'max s':>8}")
     for name in ("nudged_s", "not_nudged_s"):

@@ -1,0 +1,52 @@
+"""1,000 claims edited at once, no node step: rate, CPU, requests, loop lag and the lease, all in one run.
+
+The peer's limits are lifted. CPU is counted until the last request, events included, has been answered.
+"""
+
+from __future__ import annotations
+
+from bench import traffic
+from bench.how import How
+from bench.objects import Seed
+from bench.rig import Resizer, Rig, running_rig
+from bench.watcher import Key, Watcher, edit_all
+
+CLAIMS = 1000
+_LAG = "resizer_event_loop_lag_seconds"
+_ELECTION = ("--leader-election", "--leader-election-namespace=default")
+
+
+async def measure(how: How) -> dict[str, float]:
+    """Return the figures of one run."""
+    seed = Seed(claims=CLAIMS + 1)
+    async with running_rig(seed) as rig, rig.resizer(how.contender, *_ELECTION) as resizer:
+        watcher = Watcher(rig.client)
+        async with watcher.following():
+            first, rest = seed.claim_keys(range(1)), seed.claim_keys(range(1, seed.claims))
+            await edit_all(rig.client, first, "2Gi")
+            await watcher.wait(first, "2Gi", check=resizer.program.check)
+            await traffic.wait_quiet(rig)
+            if how.contender.is_peer:
+                return await _grow(rig, resizer, watcher, rest)
+            before = await resizer.buckets(_LAG)
+            figures = await _grow(rig, resizer, watcher, rest)
+            lag_s = traffic.quantile(0.99, before, await resizer.buckets(_LAG))
+            gap_s = traffic.longest_gap_s(await rig.requests(resource="leases"))
+    return {**figures, "lag_p99_ms": lag_s * 1e3, **({} if gap_s is None else {"renewal_gap_s": gap_s})}
+
+
+async def _grow(rig: Rig, resizer: Resizer, watcher: Watcher, keys: list[Key]) -> dict[str, float]:
+    await rig.forget_requests()
+    cpu_before = resizer.program.cpu_s()
+    began = await edit_all(rig.client, keys, "2Gi")
+    ended = await watcher.wait(keys, "2Gi", check=resizer.program.check)
+    records = await traffic.wait_quiet(rig)
+    cpu_s, count = resizer.program.cpu_s() - cpu_before, len(keys)
+    return {
+        "rate": count / (max(ended) - began),
+        "cpu_ms": cpu_s / count * 1e3,
+        "patches": traffic.patches(records) / count,
+        "requests": len(records) / count,
+        "events": traffic.events(records) / count,
+        "conflicts_percent": traffic.conflicts(records) / count * 100,
+    }
