@@ -22,6 +22,7 @@ from resizer.model.flag_value import parse_bool, parse_duration
 from resizer.obs.address import is_loopback
 
 ENVIRONMENT_PREFIX: Final = "RESIZER_"
+MAX_FILE_BYTES: Final = 256 * 1024
 
 
 class SettingsError(ValueError):
@@ -262,15 +263,30 @@ def _unknown(name: str) -> str:
     return f"{name!r} is no setting" + (f"; did you mean {near!r}?" if near else "; see config/default.yaml")
 
 
-def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read known settings from a file, and a line for each that is unknown or there twice."""
+def _read_yaml(path: Path) -> tuple[Any, Any]:
+    """Return a file's content, and the nodes that know their lines; of a file without an end only so much is read."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content, node = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1).decode()
     except OSError as error:
         raise SettingsError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(f"the configuration {path} is no YAML: {str(error).splitlines()[0]}") from error
+    if len(text) > MAX_FILE_BYTES:
+        raise SettingsError(f"the configuration {path} is longer than {MAX_FILE_BYTES} bytes: name a file of settings")
+    try:
+        return yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
+    except RecursionError as error:
+        raise SettingsError(
+            f"the configuration {path} is nested too deeply: settings are one level of names"
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"the configuration {path} is no YAML: {str(error).splitlines()[0]}") from error
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Read known settings from a file, and a line for each that is unknown or there twice."""
+    content, node = _read_yaml(path)
     if content is None or node is None:
         return {}, []
     if not isinstance(content, dict):

@@ -96,11 +96,12 @@ def load_rules(folder: Path) -> RuleBook:
 def read_rules(path: Path) -> tuple[str, tuple[Rule, ...]]:
     """Read one file: the driver's name or pattern, and its rules. Raises MalformedRulesError."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise MalformedRulesError(f"{path}: cannot be read: {error.strerror or error}") from error
     if len(content) > MAX_FILE_BYTES:
-        raise MalformedRulesError(f"{path}: {len(content)} bytes, at most {MAX_FILE_BYTES} are read")
+        raise MalformedRulesError(f"{path}: it is too long, at most {MAX_FILE_BYTES} bytes are read")
     try:
         document = msgspec.convert(yaml.safe_load(content), type=_RuleFile)
     except yaml.YAMLError as error:

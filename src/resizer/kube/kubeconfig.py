@@ -13,7 +13,7 @@ import datetime as dt
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import yaml
@@ -24,6 +24,8 @@ from resizer.kube.redaction import without_credentials
 from resizer.kube.tls import TlsMaterial, describe, read_file
 
 Section = dict[str, Any]
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
 
 
 class KubeContext(Struct, frozen=True):
@@ -134,7 +136,11 @@ def check_token(token: str, where: str) -> None:
 
 def _read_yaml(path: Path) -> Section:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise CredentialsError(f"kubeconfig {path}: it is longer than {MAX_FILE_BYTES} bytes, so no kubeconfig")
+        config = yaml.safe_load(text.decode())
     except FileNotFoundError as error:
         raise CredentialsError(f"kubeconfig {path}: no such file; give an existing one") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -143,6 +149,8 @@ def _read_yaml(path: Path) -> Section:
         mark = getattr(error, "problem_mark", None)
         line = f" (line {mark.line + 1})" if mark is not None else ""
         raise CredentialsError(f"kubeconfig {path}: it is malformed, no YAML{line}") from error
+    except RecursionError as error:
+        raise CredentialsError(f"kubeconfig {path}: it is malformed, nested too deeply") from error
     if not isinstance(config, dict):
         raise CredentialsError(f"kubeconfig {path}: it is malformed, no mapping with clusters, users and contexts")
     return config

@@ -106,3 +106,14 @@ async def test_an_address_with_a_password_is_refused_without_showing_it():
 def test_what_looks_like_a_credential_is_taken_out(text, clean):
     """URLs' passwords, bearer tokens, JWTs and known values go; ordinary text stays, hostile text costs nothing."""
     assert without_credentials(text, known=["abc1", "abc12345", "a"]) == (text if clean is None else clean)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("a: " + "x" * 5_000_000, "longer than"), ("[" * 50_000, "nested too deeply")]
+)
+async def test_a_kubeconfig_has_bounds(tmp_path, content, says):
+    """A kubeconfig that is too long or too deep is refused in a line, not read whole."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(content)
+    with pytest.raises(CredentialsError, match=says):
+        await load_credentials(kubeconfig=path)
