@@ -1,13 +1,18 @@
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
+from resizer.cli.check_config import shown
 from resizer.cli.go_flags import parse_go_flags
 from resizer.cli.notices import find_notices
 from resizer.settings import SettingsError, load_settings
 
-FILE = Path(__file__).parents[2] / "data" / "driver-manifests.yaml"
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "tests" / "data" / "driver-manifests.yaml"
+SIDECAR = ROOT / "deploy" / "examples" / "sidecar.yaml"
+GUIDE = ROOT / "docs" / "migrating-from-external-resizer.md"
 MANIFESTS = yaml.safe_load(FILE.read_text())
 
 
@@ -54,3 +59,31 @@ def test_the_table_holds_at_least_ten_drivers_with_their_sources():
     assert all(
         manifest["repository"].count("/") == 1 and manifest["file"] and manifest["copy"] for manifest in MANIFESTS
     )
+
+
+@pytest.mark.parametrize("version", ["1.32", "1.36"])
+def test_the_example_of_a_sidecar_is_valid_and_starts(version):
+    """The example is what a cluster takes, its arguments are what we take, and its grace outlasts ours."""
+    documents = list(yaml.safe_load_all(SIDECAR.read_text()))
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+    deployment, role, binding = documents
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    flags = parse_go_flags([arg.replace("$(ADDRESS)", "/csi/csi.sock") for arg in container["args"]])
+    settings = load_settings(flags.settings)
+    assert find_notices(settings, flags.without_effect, {}) == []
+    assert pod["terminationGracePeriodSeconds"] > settings.shutdown_grace
+    assert settings.http_endpoint == f":{container['ports'][0]['containerPort']}"
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"][0]["name"] == pod["serviceAccountName"]
+
+
+def test_the_guide_tells_the_defaults_that_differ_from_the_peers():
+    """What the migration guide says of our defaults is what the settings say."""
+    rows = [line.split("|") for line in GUIDE.read_text().splitlines() if line.startswith("| `--")]
+    ours = {row[1].strip(): row[3].strip() for row in rows}
+    defaults = load_settings({})
+    election = [f"leader-election-{part}" for part in ("lease-duration", "renew-deadline", "retry-period")]
+    for flag in ("workers", "timeout", *election):
+        assert ours[f"`--{flag}`"] == shown(flag.replace("-", "_"), getattr(defaults, flag.replace("-", "_")))
