@@ -43,6 +43,10 @@ class Program:
             tail = "\n  ".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:])
             raise BenchError(f"{self._name} ended with {self._process.returncode}; its last words:\n  {tail}")
 
+    async def wait(self) -> None:
+        """Wait until it has ended."""
+        await self._process.wait()
+
     def cpu_s(self) -> float:
         """User and system time so far, in seconds."""
         return cpu_s(self.pid)
