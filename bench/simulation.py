@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.curves.command import RESULTS, kept, result_path
+from bench.curves.command import RESULTS, kept, net_part, numbers, result_path
 from bench.curves.decoding import measure_decoding
 from bench.curves.queueing import Give, Job, Simulation, Station, Take, Use
 from bench.process import BenchError
@@ -230,11 +230,12 @@ def check_bursts(folder: Path, costs: Costs) -> list[dict[str, Any]]:
     rows = []
     result = kept("at-once", folder)
     for point in result["points"]:
-        share = min(point["resizer_cpu_percent"] / point["resizer_busy_percent"], 1.0)
         of_point = replace(costs, resize_cpu_s=point["resizer_cpu_ms_per_resize"] / 1e3)
         setup = Setup(1, int(point["at_once"]), 1, costs.request_cpu_s, cores=result["machine"]["cores"])
         predicted = simulate_burst(of_point, setup).rate
-        rows.append(_compared(f"resizes/s, {setup.claims:,} at once", point["resizes_per_s"] / share, predicted))
+        rows.append(
+            _compared(f"resizes/s, {setup.claims:,} at once", point["resizes_per_s"] / net_part(point), predicted)
+        )
     return rows
 
 
@@ -294,7 +295,7 @@ def main() -> int:
         costs = load_costs(options.results)
         checks = [*check_lines(options.results), *check_bursts(options.results, costs)]
     except BenchError as error:
-        print(f"bench simulation: {error}", file=sys.stderr)
+        print(f"bench.simulation: {error}", file=sys.stderr)
         return 1
     plans = [
         plan(costs, shards=shards, claims=claims, api_cores=options.api_cores, burst=options.burst)
@@ -310,14 +311,10 @@ def main() -> int:
     return 0
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench simulation", description="What more of everything would give.")
-    parser.add_argument("--shards", type=_numbers, default=(1, 2, 4, 8))
-    parser.add_argument("--claims", type=_numbers, default=(20_000, 100_000, 1_000_000))
+    parser = argparse.ArgumentParser(prog="bench.simulation", description="What more of everything would give.")
+    parser.add_argument("--shards", type=numbers, default=(1, 2, 4, 8))
+    parser.add_argument("--claims", type=numbers, default=(20_000, 100_000, 1_000_000))
     parser.add_argument("--api-cores", type=int, default=8, help="cores of the API server and its etcd")
     parser.add_argument("--burst", type=int, default=2_000, help="claims edited at once")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measured curves")

@@ -63,6 +63,11 @@ def measure(name: str, points: Sequence[int], rounds: int) -> dict[str, Any]:
     }
 
 
+def net_part(point: dict[str, float]) -> float:
+    """Part of a point's time that is left without the time in which the resizer was ready and others had its core."""
+    return 1 - max(point["resizer_busy_percent"] - point["resizer_cpu_percent"], 0.0) / 100
+
+
 def _say(text: str) -> None:
     print(f"   {text}", file=sys.stderr, flush=True)
 
@@ -94,7 +99,7 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
         except BenchError as error:
-            print(f"bench curves: {name}: {error}", file=sys.stderr)
+            print(f"bench.curves: {name}: {error}", file=sys.stderr)
             return 1
         if not options.redraw and (options.out or not options.points):
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,14 +116,18 @@ def main() -> int:
     return 0
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+def numbers(text: str) -> tuple[int, ...]:
+    """Read "10,100" as numbers above 0."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers above 0: write it as 10,100")
+    return tuple(int(part) for part in parts)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench curves", description="How the costs of one resizer process grow.")
+    parser = argparse.ArgumentParser(prog="bench.curves", description="How the costs of one resizer process grow.")
     parser.add_argument("--which", choices=NAMES, help="one curve only")
-    parser.add_argument("--points", type=_numbers, default=(), help="other points than the usual ones, as 10,100")
+    parser.add_argument("--points", type=numbers, default=(), help="other points than the usual ones, as 10,100")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each point; the medians are kept")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--out", type=Path, help="folder of the figures; bench/results if left out")

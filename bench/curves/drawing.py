@@ -17,6 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from bench.curves.command import net_part
+
 _PARTS = ("resizer", "api_server", "driver")
 _LABELS = ("resizer", "API server", "driver")
 _COLOURS = ("#1f5fa8", "#c8562b", "#4a8f3c", "#7a5ba6")
@@ -49,11 +51,11 @@ _EDITS = "foreign edits of cached claims per second"
 
 _RSS = (("rss_mb", "resident"), ("peak_mb", "most ever"))
 _COLD = (
-    ("first_served_s", "first claim grown"),
+    ("first_served_net_s", "first claim grown"),
     ("start_cpu_s", "CPU of the resizer"),
     ("start_api_server_cpu_s", "CPU of the API server"),
 )
-_WAIT = (("p50_s", "median claim"), ("p99_s", "99th percentile"))
+_WAIT = (("p50_net_s", "median claim"), ("p99_net_s", "99th percentile"))
 _BUSY = tuple((f"{part}_busy_percent", label) for part, label in zip(_PARTS, _LABELS, strict=True))
 _RSS_DRIVERS = (("idle_rss_mb", "idle"), ("rss_mb", "after 1,000 growths"))
 _CPU = (("resizer_cpu_percent", "resizer"), ("api_server_cpu_percent", "API server"))
@@ -96,20 +98,28 @@ _PANELS: dict[str, tuple[str, tuple[Panel, ...]]] = {
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw one curve's figures, as `command.measure` returned them, into a PNG."""
     column, panels = _PANELS[result["curve"]]
-    points = [_in_milliseconds(point) for point in result["points"]]
+    points = [_derived(point) for point in result["points"]]
     machine = result["machine"]
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4), layout="constrained")
         for panel, axis in zip(panels, axes, strict=True):
             _draw_panel(axis, panel, [p[column] for p in points], points)
-        text = f"{machine['cores']} cores, Python {machine['python']}, {result['date']}, medians of {result['rounds']}"
+        where = f"{machine['cores']} cores, Python {machine['python']}, {result['date']}"
+        text = f"{where}, medians of {result['rounds']}, seconds net of waiting for a core"
         figure.supxlabel(text, fontsize=8, color="#666666", x=0.995, ha="right")
         figure.savefig(path, dpi=110)
         plt.close(figure)
 
 
-def _in_milliseconds(point: dict[str, float]) -> dict[str, float]:
-    return point | {f"{name[:-2]}_ms": value * 1e3 for name, value in point.items() if name.endswith("_s")}
+def _derived(point: dict[str, float]) -> dict[str, float]:
+    """Add what is drawn and not kept: seconds net of waiting for a core that others had, and milliseconds."""
+    seconds = {name: value for name, value in point.items() if name.endswith("_s")}
+    net = net_part(point) if "resizer_busy_percent" in point else 1.0
+    return {
+        **point,
+        **{f"{name[:-2]}_net_s": value * net for name, value in seconds.items()},
+        **{f"{name[:-2]}_ms": value * 1e3 for name, value in seconds.items()},
+    }
 
 
 def _draw_panel(axis: Axes, panel: Panel, xs: list[float], points: list[dict[str, float]]) -> None:

@@ -178,8 +178,10 @@ async def running(*, claims: int, drivers: int = 1) -> AsyncIterator[Rig]:
 
 
 async def _wait_ready(folder: Path, *programs: Program) -> None:
-    async with asyncio.timeout(_START_S):
-        while not (orders_path(folder).exists() and ready_path(folder).exists()):
-            for program in programs:
-                program.check()
-            await asyncio.sleep(0.05)
+    ends = time.monotonic() + _START_S
+    while not (orders_path(folder).exists() and ready_path(folder).exists()):
+        for program in programs:
+            program.check()
+        if time.monotonic() > ends:
+            raise BenchError(f"API server and drivers did not start within {_START_S:.0f} s; try fewer --points")
+        await asyncio.sleep(0.05)
