@@ -4,28 +4,23 @@ The rules of the peer are facts (its deploy/kubernetes/rbac.yaml); here they sta
 """
 
 import asyncio
-import contextlib
 import json
 
-import aiohttp
 import pytest
-from structlog.testing import capture_logs
 
-from resizer.app import run_pipeline
 from resizer.devcluster.endpoint import (
     CLAIMS,
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     EVENTS,
     LEASES,
-    PODS,
     ROLE_BINDINGS,
     ROLES,
     VOLUMES,
 )
 from resizer.kube.lease import lease_name
-from resizer.settings import load_settings
 from tests.control_plane import ON_EACH_PLANE, SERVICE_ACCOUNT
+from tests.e2e.in_process import act_as_node, pipeline_in_process, running_pod
 from tests.e2e.rig import HTTP, Rig, awaits_node, claim_body, is_grown_to, running_rig, volume_body
 from tests.scripted_driver import Answer, Plan
 
@@ -90,75 +85,13 @@ async def test_the_peers_rights_are_enough(tmp_path, plane):
         assert rig.log_of(process, "right.missing") == []
 
 
-class Pipeline:
-    """`resizer run` within the test's own process, for its log and its pages."""
-
-    def __init__(self, port: int, lines: list) -> None:
-        self.port = port
-        self._lines = lines
-
-    def log(self, event: str, **fields) -> list:
-        """The log lines of one event."""
-        return [line for line in self._lines if line["event"] == event and fields.items() <= line.items()]
-
-    async def get(self, path: str) -> tuple[int, str]:
-        """GET a path."""
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}{path}") as answer:
-            return answer.status, await answer.text()
-
-    async def wait_get(self, path: str, holds) -> tuple[int, str]:
-        """Wait until the answer of a path is as `holds` wants it."""
-        async with asyncio.timeout(10):
-            while not holds(answer := await self.get(path)):  # noqa: ASYNC110 - only asking tells
-                await asyncio.sleep(0.02)
-        return answer
-
-    async def wait_log(self, event: str, **fields) -> dict:
-        """Wait until such a line was logged."""
-        async with asyncio.timeout(10):
-            while not self.log(event, **fields):  # noqa: ASYNC110 - a list is filled by whoever logs
-                await asyncio.sleep(0.01)
-        return self.log(event, **fields)[-1]
-
-
-@contextlib.asynccontextmanager
-async def _pipeline(rig: Rig, **settings):
-    """Run the pipeline with leader election and HTTP until the block ends."""
-    chosen = {
-        "kubeconfig": str(rig.kubeconfig),
-        "csi_address": str(rig.socket),
-        "http_endpoint": "127.0.0.1:0",
-        "retry_interval_start": "100ms",
-        "retry_interval_max": "1s",
-        "leader_election": True,
-        **settings,
-    }
-    stop = asyncio.Event()
-    with capture_logs() as lines:
-        running = asyncio.create_task(run_pipeline(load_settings(chosen), stop=stop))
-        try:
-            pipeline = Pipeline(0, lines)
-            pipeline.port = (await pipeline.wait_log("http.serving"))["port"]
-            yield pipeline
-        finally:
-            stop.set()
-            await running
-
-
-async def _running_pod(rig: Rig) -> None:
-    volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
-    spec = {"nodeName": "node-1", "containers": [{"name": "db", "image": "db"}], "volumes": volumes}
-    await rig.client.create(PODS, {"metadata": {"name": "db", "namespace": "default"}, "spec": spec})
-    await rig.client.patch_status(PODS, "db", {"phase": "Running"}, namespace="default")
-
-
 async def _nothing(_rig: Rig) -> None:
     return None
 
 
 OPTIONAL = [
-    ("watch", "pods", _running_pod),
-    ("patch", "pods/status", _running_pod),
+    ("watch", "pods", running_pod),
+    ("patch", "pods/status", running_pod),
     ("create", "events", _nothing),
     ("watch", "leases", _nothing),
 ]
@@ -177,12 +110,12 @@ async def test_without_an_optional_right_only_its_feature_is_off(tmp_path, verb,
             spec = {"holderIdentity": "other", "leaseDurationSeconds": 1}
             meta = {"name": lease_name(rig.driver.plan.name), "namespace": "default"}
             await rig.client.create(LEASES, {"metadata": meta, "spec": spec})
-        async with _pipeline(rig) as pipeline:
+        async with pipeline_in_process(rig) as pipeline:
             await pipeline.wait_get("/readyz", lambda answer: answer[0] == 200)
             for size in ("5Gi", "6Gi"):
                 await rig.edit(size=size)
                 claim = await rig.wait_claim(awaits_node(size))
-                await _act_as_node(rig, claim, size)
+                await act_as_node(rig, claim, size)
             line = await pipeline.wait_log("right.missing", verb=verb, resource=resource)
             status, text = await pipeline.get("/readyz")
             _, state = await pipeline.get("/debug/state")
@@ -196,11 +129,6 @@ async def test_without_an_optional_right_only_its_feature_is_off(tmp_path, verb,
         assert (missing["verb"], missing["resource"], missing["required"]) == (verb, resource, False)
 
 
-async def _act_as_node(rig: Rig, claim: dict, size: str) -> None:
-    done = {"capacity": {"storage": size}, "allocatedResourceStatuses": None, "conditions": None}
-    await rig.client.patch_status(CLAIMS, claim["metadata"]["name"], done, namespace="default")
-
-
 async def test_without_the_right_to_patch_events_each_is_an_event_of_its_own(tmp_path):
     """Repetitions are told all the same, uncounted, and the lack is said once."""
     async with running_rig(tmp_path) as rig:
@@ -210,7 +138,7 @@ async def test_without_the_right_to_patch_events_each_is_an_event_of_its_own(tmp
             node_expansion_required=False,
             answers={"ControllerExpandVolume": (Answer(code="INTERNAL", message="no"), Answer())},
         )
-        async with _pipeline(rig) as pipeline:
+        async with pipeline_in_process(rig) as pipeline:
             for size in ("5Gi", "6Gi", "7Gi"):
                 await rig.edit(size=size)
                 await rig.wait_claim(is_grown_to(size))
@@ -232,7 +160,7 @@ async def test_without_the_right_to_a_secret_the_other_claims_grow(tmp_path):
         body["spec"]["csi"]["controllerExpandSecretRef"] = {"name": "key", "namespace": "vault"}
         await rig.client.create(VOLUMES, body)
         await rig.bind("secret")
-        async with _pipeline(rig) as pipeline:
+        async with pipeline_in_process(rig) as pipeline:
             for name in ("secret", "plain"):
                 await rig.edit(name)
             await rig.wait_claim(is_grown_to("5Gi"), "plain")
@@ -258,10 +186,10 @@ async def test_without_the_right_to_attachments_an_offline_volume_waits_its_time
     async with running_rig(tmp_path) as rig:
         await _grant(rig, PEER, PEER_IN_NAMESPACE)
         await rig.place()
-        await _running_pod(rig)
+        await running_pod(rig)
         refusal = Answer(code="FAILED_PRECONDITION", message="volume is in use")
         rig.driver.plan = Plan(node_expansion_required=False, answers={"ControllerExpandVolume": (refusal, Answer())})
-        async with _pipeline(rig) as pipeline:
+        async with pipeline_in_process(rig) as pipeline:
             await rig.edit()
             await rig.wait_claim(is_grown_to("5Gi"))
             status, _ = await pipeline.get("/readyz")
@@ -286,7 +214,7 @@ async def test_without_a_required_right_we_are_not_ready_and_say_which(tmp_path,
         await _grant(rig, _without(PEER, verb, resource), _without(PEER_IN_NAMESPACE, verb, resource))
         group = "coordination.k8s.io" if resource == "leases" else ""
         rule = f'- {{apiGroups: ["{group}"], resources: ["{resource}"], verbs: ["{verb}"]}}'
-        async with _pipeline(rig) as pipeline:
+        async with pipeline_in_process(rig) as pipeline:
             line = await pipeline.wait_log("right.missing", verb=verb, resource=resource)
             status, text = await pipeline.get("/readyz")
             _, state = await pipeline.get("/debug/state")
