@@ -30,7 +30,8 @@ _HERE: Final = Path(__file__).parent.parent
 
 def main(arguments: list[str]) -> int:
     """Run what was asked for."""
-    # Whoever ends us politely gets the same clean-up as Ctrl-C.
+    # Whoever ends us politely gets the same clean-up as Ctrl-C; a shell that runs us in the background ignores that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         if arguments[:1] == ["compare"]:
