@@ -30,7 +30,7 @@ test: $(SETUP) ## Run the tests (below 5 minutes)
 	@$(BIN)/pytest -m 'not soak' -n 4 --dist worksteal $(ARGS)
 
 soak: $(SETUP) ## Run the long tests (below 10 minutes)
-	@$(BIN)/pytest -m soak --timeout 600 $(ARGS)
+	@$(BIN)/pytest -m soak --timeout 600 -n 2 --dist loadgroup $(ARGS)
 
 check: $(SETUP) ## Format, lint, types, imports and tests, as CI does
 	@$(BIN)/ruff format --check .

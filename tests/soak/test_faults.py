@@ -198,7 +198,9 @@ async def test_a_few_seconds_of_storm(tmp_path):
     await _run(tmp_path, BRIEF, seed=2026)
 
 
+# One after the other where tests run side by side: two storms at once measure the machine.
 @pytest.mark.soak
+@pytest.mark.xdist_group("storm")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_two_hundred_claims_grow_through_a_minute_of_faults(tmp_path, seed):
