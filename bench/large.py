@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from bench import traffic
 from bench.how import How
 from bench.kubelet import Kubelets
 from bench.objects import Seed
@@ -26,6 +27,7 @@ _RESYNC_EVERY_S = 10.0
 _RESYNCS = 3
 _REAL_RESYNC_EVERY_S = 600.0
 _SETTLE_S = 3.0
+"""Pause after the last request: pods that nobody waits for any more are forgotten meanwhile."""
 
 
 async def measure(how: How) -> dict[str, float]:
@@ -58,10 +60,11 @@ async def _run(how: How, *, pods: int, quiet_s: float, resync: bool = False) -> 
                     await resizer.wait_ready()
                 figures = {"first_claim_s": ended - began, "rss_listed_mb": resizer.program.rss_mb()}
                 figures["rss_mb"] = await _grow(rig, resizer, watcher, seed)
+                await traffic.wait_quiet(rig)
+                await asyncio.sleep(_SETTLE_S)
                 how.say(f"{pods} pods: {figures['rss_mb']:.0f} MB")
                 if quiet_s:
                     how.say(f"standing still for {quiet_s:.0f} s")
-                    await asyncio.sleep(_SETTLE_S)
                     figures["quiet_percent"] = await _cpu_over(resizer, quiet_s) / quiet_s * 100
                 if resync:
                     figures["resync_window_cpu_s"] = await _cpu_over(resizer, _RESYNC_EVERY_S * _RESYNCS)
@@ -72,6 +75,7 @@ async def _grow(rig: Rig, resizer: Resizer, watcher: Watcher, seed: Seed) -> flo
     """Grow the claims that a pod uses and others; return the most memory meanwhile, or right after the list."""
     keys = seed.claim_keys(range(1, 2 * GROWING + 1))
     resizer.program.forget_peak()
+    await rig.forget_requests()
     await edit_all(rig.client, keys, "2Gi")
     await watcher.wait(keys, "2Gi", check=resizer.program.check)
     return resizer.program.peak_mb()
