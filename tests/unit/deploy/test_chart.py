@@ -85,6 +85,7 @@ def test_a_mistake_would_be_found():
             (IMAGE, DRIVER, "serviceMonitor.enabled=true", "service.enabled=false"),
             "needs service.enabled",
         ),
+        ((IMAGE, DRIVER, "http.debugAuthentication=true"), "needs http.tlsSecret"),
         ((IMAGE, DRIVER, "replicsa=3"), "additional properties 'replicsa' not allowed"),
         (
             (IMAGE, DRIVER, 'nudge={"enable": true}'),
@@ -258,6 +259,40 @@ def test_the_dashboards_are_those_of_the_repository():
     assert all(m["metadata"]["labels"]["grafana_dashboard"] == "1" for m in maps)
     shown = {name: json.loads(text) for m in maps for name, text in m["data"].items()}
     assert shown == {path.name: json.loads(path.read_text()) for path in files}
+
+
+def test_the_agents_are_scraped_as_they_serve():
+    """A monitor for each component: the agents' path and scheme are not those of the pipeline."""
+    monitors = of_kind(rendered(value_set("node-agent")), "ServiceMonitor")
+    services = of_kind(rendered(value_set("node-agent")), "Service")
+    assert [m["metadata"]["name"] for m in monitors] == ["resizer", "resizer-node"]
+    for monitor in monitors:
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        [service] = [s for s in services if wanted <= s["metadata"]["labels"].items()]
+        assert service["metadata"]["name"] == monitor["metadata"]["name"]
+
+
+REVIEWS = {"tokenreviews", "subjectaccessreviews"}
+
+
+def test_with_tls_everybody_who_asks_speaks_it_and_tokens_may_be_reviewed():
+    """Flags, secret, probes and monitor go together; the rights to review tokens come with the setting, else not."""
+    documents = rendered(value_set("monitored"))
+    [(_, pod, ours)] = _controllers(documents)
+    settings = load_settings(parse_go_flags([a for a in ours["args"][1:] if "config" not in a]).settings)
+    [mount] = [m for m in ours["volumeMounts"] if settings.tls_cert_file.startswith(m["mountPath"])]
+    [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+    assert volume["secret"] == {"secretName": "resizer-tls", "defaultMode": 0o440}
+    assert pod["securityContext"]["fsGroup"] == ours["securityContext"]["runAsUser"]
+    assert settings.debug_authentication
+    assert ours["livenessProbe"]["httpGet"]["scheme"] == ours["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    [monitor] = of_kind(documents, "ServiceMonitor")
+    assert monitor["spec"]["endpoints"][0]["scheme"] == "https"
+    for values, expected in ((value_set("monitored"), REVIEWS), (value_set("container"), set())):
+        [role] = of_kind(rendered(values), "ClusterRole")
+        rules = [rule for rule in role["rules"] if REVIEWS & set(rule["resources"])]
+        assert {resource for rule in rules for resource in rule["resources"]} == expected
+        assert all(rule["verbs"] == ["create"] for rule in rules)
 
 
 def test_what_people_override_arrives():

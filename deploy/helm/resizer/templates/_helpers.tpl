@@ -99,12 +99,16 @@ named like the release, so that a driver added at the end renames nothing.
 {{- define "resizer.checkConfig" -}}
 {{- $own := dict
     "csi-address" "drivers" "leader-election" "replicas" "leader-election-namespace" "drivers[].leaseNamespace"
-    "http-endpoint" "http.port" "metrics-address" "http.port" "shutdown-grace" "shutdownGraceSeconds"
+    "http-endpoint" "http.port" "metrics-address" "http.port" "tls-cert-file" "http.tlsSecret" "tls-key-file" "http.tlsSecret"
+    "debug-authentication" "http.debugAuthentication" "shutdown-grace" "shutdownGraceSeconds"
     "nudge" "nudge.enabled" "node-mode" "nodeAgent.enabled" "driver-rules" "driverRules" "kubeconfig" "serviceAccount" -}}
 {{- range $name, $_ := .Values.config -}}
 {{- $setting := $name | replace "_" "-" -}}
 {{- if hasKey $own $setting -}}
 {{- fail (printf "config: %q is set by the chart: use %s" $name (get $own $setting)) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.http.debugAuthentication (not .Values.http.tlsSecret) -}}
+{{- fail "http.debugAuthentication needs http.tlsSecret: over plain HTTP anybody on the way reads the tokens" -}}
 {{- end -}}
 {{- end -}}
