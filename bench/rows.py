@@ -8,7 +8,7 @@ from msgspec import Struct
 
 Sign = Literal["<=", "<", ">="]
 _KEEPS: Final = 0.05
-"""Part by which a figure without a goal, or one compared with another commit's, may differ and count as the same."""
+"""Part by which the figures of two commits may differ and count as the same."""
 
 
 class Row(Struct, frozen=True):
@@ -62,6 +62,7 @@ ROWS: Final = (
     Row("rss_listed_mb", "large", "  after the list", "MB", digits=0),
     Row("rss_pods_mb", "large", "  part of 19,000 further pods", "MB", 5.0),
     Row("first_claim_s", "large", "first claim served after a cold start there", "s", 1.1, digits=2),
+    Row("cold_cpu_s", "large", "  CPU until then", "s", digits=2),
     Row("idle_percent", "large", "idle CPU there, with bookmarks and resync", "%", 0.3, "<", digits=2),
     Row("resync_ms", "large", "  CPU of one resync", "ms", digits=0),
     Row("lag_p99_ms", "thousand", "event-loop lag during the 1,000, p99", "ms", 50.0, "<"),
