@@ -11,7 +11,7 @@ import structlog
 import typer
 
 from resizer import __version__
-from resizer.cli.check_config import describe
+from resizer.cli.check_config import describe, find_start_problems
 from resizer.cli.go_flags import SWITCHES, GoFlags, read_go_flags
 from resizer.cli.idle_flags import IDLE_FLAGS
 from resizer.cli.notices import Notice, find_notices
@@ -64,8 +64,7 @@ def main(arguments: list[str]) -> int:
         return 2
     notices = find_notices(loaded.settings, flags.without_effect, os.environ)
     if "check-config" in flags.switches:
-        _report(loaded, notices)
-        return 0
+        return _report(loaded, notices)
     return _run(loaded.settings, notices)
 
 
@@ -80,11 +79,18 @@ def _load(flags: GoFlags) -> Loaded:
     return loaded
 
 
-def _report(loaded: Loaded, notices: list[Notice]) -> None:
+def _report(loaded: Loaded, notices: list[Notice]) -> int:
+    """Say what --check-config has found; return the exit code."""
     for notice in notices:
         kind = "warning" if notice.is_warning else "note"
         typer.echo(f"resizer run: {kind}: {notice.subject}: {notice.reason}", err=True)
+    problems = find_start_problems(loaded.settings)
+    for problem in problems:
+        typer.echo(f"resizer run: {problem}", err=True)
+    if problems:
+        return 2
     typer.echo(describe(loaded))
+    return 0
 
 
 def help_text() -> str:

@@ -1,6 +1,8 @@
 import pytest
 
+from resizer.cli.check_config import TAKEN_PATHS
 from resizer.cli.run import main
+from resizer.obs import http
 from resizer.settings import Settings, load_settings
 
 
@@ -73,3 +75,25 @@ def test_help_names_every_flag_and_the_version_is_printed(capsys):
     assert all(f"--{name.replace('_', '-')} " in text for name in Settings.model_fields)
     assert main(["--version", "--leader-election"]) == 0
     assert capsys.readouterr().out.startswith("resizer ")
+
+
+def test_what_the_settings_point_to_is_looked_at(tmp_path, capsys):
+    """What would end the start is found here already, all of it at once, and nothing is connected to."""
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "x.yaml").write_text("driver: x\nrules: [{match: '(', class: quota}]\n")
+    flags = ["--http-endpoint=8080", "--metrics-path=metrics", "--csi-address=tcp://host:1", f"--driver-rules={rules}"]
+    flags += [f"--kubeconfig={tmp_path}/none", f"--tls-cert-file={tmp_path}/c.pem", f"--tls-key-file={tmp_path}/k.pem"]
+    assert main(["--check-config", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 6
+    for part in ("--http-endpoint '8080'", "--metrics-path", "tcp://host:1", "x.yaml", "kubeconfig", "c.pem"):
+        assert part in err
+
+
+def test_no_path_of_the_endpoint_can_be_that_of_the_metrics(capsys):
+    """The list here is the endpoint's own."""
+    assert set(TAKEN_PATHS) == set(http._OWN_PATHS)
+    assert main(["--check-config", "--http-endpoint=:8080", "--metrics-path=/readyz"]) == 2
+    assert "not in use" in capsys.readouterr().err
