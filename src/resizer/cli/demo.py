@@ -60,6 +60,10 @@ def demo(
         float,
         typer.Option(help="Seconds of each window: before, around, after a growth.", rich_help_panel=_PANEL),
     ] = 10.0,
+    pace: Annotated[
+        int,
+        typer.Option(help="Transactions a second; 0: as fast as goes. For busy machines.", rich_help_panel=_PANEL),
+    ] = 0,
     compare: Annotated[
         bool, typer.Option(help="Also fill two that are too small, and grow one of them.", rich_help_panel=_PANEL)
     ] = True,
@@ -103,6 +107,7 @@ def demo(
             report=report,
             runs=runs,
             window_s=window,
+            pace=pace,
             compare=compare,
             hold=hold,
             fill_until_full=fill_until_full,

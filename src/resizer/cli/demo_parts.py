@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from resizer.demo.parts import BackendName, DriverCall, Parts, SpokenProtocol
@@ -19,6 +19,7 @@ def demo_parts() -> "Parts":
     from resizer.driver.filesystem import superblock_size_bytes
 
     tap = _Tap()
+    tap.log_nowhere()
     return Parts(
         start_driver=_start_driver,
         start_pipeline=_start_pipeline,
@@ -153,6 +154,15 @@ class _Tap:
     def report_to(self, report: "DriverCall") -> None:
         """Report to this function."""
         self._report = report
+
+    def log_nowhere(self) -> None:
+        """Drop what is logged until there is a file for it: structlog would print it, and that output is ours."""
+        import structlog
+
+        def drop(*_: object) -> NoReturn:
+            raise structlog.DropEvent
+
+        structlog.configure(processors=[drop])
 
     def log_to(self, path: Path) -> None:
         """Write one JSON object a line to `path`."""

@@ -53,8 +53,15 @@ def render_page(result: MysqlResult, *, shown: int, pictures: dict[str, Path]) -
 def _what(result: MysqlResult) -> str:
     return (
         f"{result.database} on claim {result.claim}, filesystem {result.filesystem} on a loop device; "
-        f"{result.database_reason}. Windows of {result.window_s:g} s: one before each edit, one around it, one after."
+        f"{result.database_reason}. {_pace(result)} "
+        f"Windows of {result.window_s:g} s: one before each edit, one around it, one after."
     )
+
+
+def _pace(result: MysqlResult) -> str:
+    if result.pace:
+        return f"Queries are paced: {result.pace} transactions of 20 a second at most, and a stall is not made up for."
+    return "Queries come as fast as they are answered."
 
 
 def _verdict(result: MysqlResult) -> str:

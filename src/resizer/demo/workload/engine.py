@@ -26,13 +26,17 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """How large the database's own parts are: they have to lie on the volume beside the rows."""
+    """How large the database's own parts are, which lie on the volume beside the rows, and how it is queried.
+
+    `pace` is transactions a second, 0 for as fast as can be.
+    """
 
     cache_mib: int = 256
     log_mib: int = 128
     tables: int = 2
     table_rows: int = 50_000
     threads: int = 2
+    pace: int = 0
 
 
 class Engine(Protocol):

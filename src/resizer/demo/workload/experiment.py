@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final, Literal
 
+import msgspec
+
 from resizer.demo import objects
 from resizer.demo.display import Display
 from resizer.demo.parts import DemoError, Parts
@@ -51,7 +53,7 @@ async def run_mysql(options: MysqlOptions, *, parts: Parts, display: Display) ->
 
 def _make_engine(name: Literal["mariadb", "sqlite"], scale: Scale) -> MakeEngine:
     def make(folder: Path, run: Path) -> Engine:
-        return MariaDB(folder=folder, run=run, scale=scale) if name == "mariadb" else SQLite()
+        return MariaDB(folder=folder, run=run, scale=scale) if name == "mariadb" else SQLite(pace=scale.pace)
 
     return make
 
@@ -61,7 +63,7 @@ async def _run_once(
 ) -> None:
     """One run on a fresh claim."""
     scale = _SMALL if options.base.size_bytes < _SMALL_CLAIM_BYTES else Scale()
-    make_engine = _make_engine(name, scale)
+    make_engine = _make_engine(name, msgspec.structs.replace(scale, pace=options.pace))
     async with watched_database(options, parts=parts, display=display, make_engine=make_engine) as (stage, prometheus):
         findings.take_stage(stage)
         if options.fill_until_full:
@@ -120,6 +122,7 @@ def _result(options: MysqlOptions, findings: Findings, *, database_reason: str, 
         claim=objects.CLAIM,
         size_bytes=options.base.size_bytes,
         window_s=options.window_s,
+        pace=options.pace,
         runs=runs,
         medians=medians,
         comparison=comparison,
@@ -131,8 +134,6 @@ async def _with_report(
     options: MysqlOptions, result: MysqlResult, findings: Findings, *, display: Display
 ) -> MysqlResult:
     """Write the report where there is something to draw with."""
-    from msgspec.structs import replace
-
     from resizer.demo.report.write import write_report
 
     try:
@@ -140,7 +141,7 @@ async def _with_report(
     except ImportError:
         note = "no report: matplotlib is missing; install it with `pip install 'resizer[report]'`"
         display.note(note)
-        return replace(result, report_note=note)
+        return msgspec.structs.replace(result, report_note=note)
     except OSError as error:
         raise DemoError(f"the report cannot be written to {options.report}: {error.strerror or error}") from error
-    return replace(result, report=str(path))
+    return msgspec.structs.replace(result, report=str(path))

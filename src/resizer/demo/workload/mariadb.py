@@ -140,7 +140,7 @@ class MariaDB:
     def query_command(self, stop_file: Path) -> list[str]:
         """Sysbench oltp_read_write, without end."""
         command = self._sysbench(str(_HERE / "query.lua"), threads=self._scale.threads)
-        return [*command, f"--stop-file={stop_file}", "run"]
+        return [*command, f"--stop-file={stop_file}", f"--pace={self._scale.pace}", "run"]
 
     def fill_command(self, stop_file: Path, fill: Fill) -> list[str]:
         """Bulk inserts by sysbench, one connection."""

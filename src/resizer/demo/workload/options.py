@@ -16,18 +16,23 @@ DEFAULT_REPORT: Final = Path("out/demo-mysql")
 _MIB: Final = 1024**2
 _LEAST_BYTES: Final = 1024**3
 _MOST_RUNS: Final = 50
+_MOST_PACE: Final = 100_000
 _LEAST_WINDOW_S: Final = 0.5
 _MOST_WINDOW_S: Final = 600.0
 
 
 class MysqlOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The flags of this workload beside those of every demo. `window_s` is the length of each window of the table."""
+    """The flags of this workload beside those of every demo.
+
+    `window_s` is the length of each window of the table, `pace` transactions a second, 0 for as fast as can be.
+    """
 
     base: Options
     database: DatabaseName = "auto"
     report: Path = DEFAULT_REPORT
     runs: int = 1
     window_s: float = 10.0
+    pace: int = 0
     compare: bool = True
     hold: bool = False
     fill_until_full: bool = False
@@ -48,6 +53,8 @@ def check_mysql_options(options: MysqlOptions) -> MysqlOptions:
         raise DemoUsageError(f"--runs {options.runs}: give 1 to {_MOST_RUNS}")
     if not _LEAST_WINDOW_S <= options.window_s <= _MOST_WINDOW_S:
         raise DemoUsageError(f"--window {options.window_s:g}: give {_LEAST_WINDOW_S:g} to {_MOST_WINDOW_S:g} seconds")
+    if not 0 <= options.pace <= _MOST_PACE:
+        raise DemoUsageError(f"--pace {options.pace}: give 1 to {_MOST_PACE} transactions a second, or 0 for no limit")
     if options.hold and options.runs > 1:
         raise DemoUsageError("--hold keeps one run; leave out --runs")
     return msgspec.structs.replace(options, base=msgspec.structs.replace(base, backend="loop"))

@@ -100,6 +100,7 @@ class MysqlResult(msgspec.Struct, frozen=True, kw_only=True):
     claim: str = ""
     size_bytes: int = 0
     window_s: float = 0.0
+    pace: int = 0
     runs: list[Run] = []
     medians: Medians | None = None
     comparison: Comparison | None = None

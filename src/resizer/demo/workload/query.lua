@@ -6,10 +6,13 @@ package.path = debug.getinfo(1, "S").source:match("^@(.*/)") .. "?.lua;" .. pack
 require("oltp_read_write")
 local clock = require("clock")
 sysbench.cmdline.options.stop_file = { "The load ends when this file is there", "" }
+sysbench.cmdline.options.pace = { "Transactions a second of all threads; 0: as fast as can be", 0 }
 
 local transaction = event
 
+-- A paced thread begins a transaction at most so often. What a stall cost is not made up for: a dip stays one.
 function thread_run(thread_id)
+   local pause = sysbench.opt.pace > 0 and sysbench.opt.threads / sysbench.opt.pace or 0
    repeat
       local began = clock.now()
       local is_good, failure = pcall(transaction, thread_id)
@@ -20,6 +23,7 @@ function thread_run(thread_id)
          clock.say("e %.6f %s", ended, clock.words(failure))
          clock.sleep(0.01) -- a server that is gone must not make a flood of lines
       end
+      if began + pause > ended then clock.sleep(began + pause - ended) end
    until clock.is_over()
    clock.flush()
 end

@@ -20,7 +20,9 @@ class SQLite:
 
     queries_per_transaction = 20
 
-    def __init__(self) -> None:
+    def __init__(self, *, pace: int = 0) -> None:
+        """`pace` is transactions a second, 0 for as fast as can be."""
+        self._pace = pace
         self.label = f"SQLite {sqlite3.sqlite_version}"
         self._data = Path()
 
@@ -38,7 +40,7 @@ class SQLite:
 
     def query_command(self, stop_file: Path) -> list[str]:
         """The mix of oltp_read_write, one connection."""
-        return self._command("query", str(self._data / "query.db"), str(stop_file))
+        return self._command("query", str(self._data / "query.db"), str(stop_file), str(self._pace))
 
     def fill_command(self, stop_file: Path, fill: Fill) -> list[str]:
         """Bulk inserts, one connection."""

@@ -1,9 +1,9 @@
 """The two loads on SQLite, for machines without MariaDB: run in a process of its own, standard library only.
 
-Run as `python -I -S sqlite_load.py query|fill DATABASE STOP_FILE [MIB_PER_S MAX_MIB]`. It speaks as the loads on
-MariaDB do: `q END DURATION`, `i END DURATION ROWS`, `e END WORDS`, `x END WORDS`, times of the monotonic clock. Every
-transaction is durable (WAL, synchronous=FULL). Query and filling have files of their own: SQLite has one writer a
-file.
+Run as `python -I -S sqlite_load.py query DATABASE STOP_FILE PACE`, or `... fill DATABASE STOP_FILE MIB_PER_S MAX_MIB`. It
+speaks as the loads on MariaDB do: `q END DURATION`, `i END DURATION ROWS`, `e END WORDS`, `x END WORDS`, times of the
+monotonic clock. Every transaction is durable (WAL, synchronous=FULL). Query and filling have files of their own:
+SQLite has one writer a file.
 """
 
 import random
@@ -90,8 +90,9 @@ def transaction(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def query(connection: sqlite3.Connection, lines: Lines) -> None:
-    """Query until it is over."""
+def query(connection: sqlite3.Connection, lines: Lines, *, pace: int) -> None:
+    """Query until it is over, at most `pace` transactions a second if it is not 0; a stall is not made up for."""
+    pause_s = 1 / pace if pace else 0.0
     while not lines.is_over():
         began = time.monotonic()
         try:
@@ -103,6 +104,7 @@ def query(connection: sqlite3.Connection, lines: Lines) -> None:
         else:
             ended = time.monotonic()
             lines.say(f"q {ended:.6f} {ended - began:.6f}")
+            time.sleep(max(0.0, began + pause_s - ended))
     lines.flush()
 
 
@@ -137,12 +139,12 @@ def fill(connection: sqlite3.Connection, lines: Lines, *, mib_per_s: int, max_mi
     lines.flush()
 
 
-def main(job: str, database: str, stop_file: str, mib_per_s: str = "0", max_mib: str = "0") -> None:
+def main(job: str, database: str, stop_file: str, rate: str = "0", max_mib: str = "0") -> None:
     """Do one of the two jobs."""
     connection, lines = connect(Path(database)), Lines(Path(stop_file))
     jobs: dict[str, Callable[[], None]] = {
-        "query": lambda: query(connection, lines),
-        "fill": lambda: fill(connection, lines, mib_per_s=int(mib_per_s), max_mib=int(max_mib)),
+        "query": lambda: query(connection, lines, pace=int(rate)),
+        "fill": lambda: fill(connection, lines, mib_per_s=int(rate), max_mib=int(max_mib)),
     }
     jobs[job]()
 
