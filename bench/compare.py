@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench import history, runner, table
@@ -29,21 +29,28 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=(*runner.QUICK, *runner.LONG), default=runner.QUICK)
     options = parser.parse_args(arguments)
     commits = [history.commit_of(name, folder=_HERE) for name in (options.before, options.after)]
-    figures = []
-    for commit in commits:
-        known = history.figures_of(history.read(), commit=commit, machine=history.machine())
-        figures.append(_measured(commit, options) if options.fresh or not known else known)
+    figures = [_figures(commit, options) for commit in commits]
     print(table.comparison(figures[0], figures[1], names=(commits[0][:10], commits[1][:10])))
     return 0
 
 
-def _measured(commit: str, options: argparse.Namespace) -> dict[str, float]:
-    say(f"measuring {commit[:10]}")
-    load = os.getloadavg()[0]
-    with checkout(commit) as folder:
-        figures = table.medians(runner.measure(Order(names=options.only, runs=options.runs, source=folder)))
-        history.append(history.entry(figures, source=folder, runs=options.runs, load=load))
-    return figures
+def _figures(commit: str, options: argparse.Namespace) -> dict[str, float]:
+    known = history.figures_of(history.read(), commit=commit, machine=history.machine())
+    names = options.only if options.fresh else missing(known, options.only)
+    if names:
+        say(f"measuring {commit[:10]}: {', '.join(names)}")
+        load = os.getloadavg()[0]
+        with checkout(commit) as folder:
+            measured = table.medians(runner.measure(Order(names=names, runs=options.runs, source=folder)))
+            history.append(history.entry(measured, source=folder, runs=options.runs, load=load))
+        known |= measured
+    return {row.key: known[row.key] for row in table.rows_of(known) if row.benchmark in options.only}
+
+
+def missing(known: Mapping[str, float], names: Sequence[str]) -> list[str]:
+    """Return the benchmarks of which there is no figure."""
+    there = {row.benchmark for row in table.rows_of(known)}
+    return [name for name in names if name not in there]
 
 
 @contextlib.contextmanager

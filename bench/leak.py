@@ -1,7 +1,8 @@
 """Whether memory grows with the number of resizes: 1,000 claims grown again and again, with 5 % faults.
 
 One in twenty driver calls is answered with ABORTED, one in twenty patches of a claim's status with 503. The slope is
-that of a line through the resident memory after each round, the first fifth left out; it is given for 50,000 resizes.
+that of a line through the resident memory after each round, the first fifth (five rounds at least) left out; it is
+given for 50,000 resizes.
 
     python -m bench leak [--full]        10,000 resizes, or 50,000
 """
@@ -21,6 +22,8 @@ ROUNDS, FULL_ROUNDS = 10, 50
 _FAULTS = 0.05
 _RESIZES_OF_GOAL = 50_000
 _SETTLE_S = 0.5
+_LEAST_WARM_UP = 5
+"""Rounds after which caches and bounded memories are full."""
 
 
 async def measure(how: How) -> dict[str, float]:
@@ -43,7 +46,7 @@ async def measure(how: How) -> dict[str, float]:
                 await asyncio.sleep(_SETTLE_S)
                 samples.append(resizer.program.rss_mb())
                 how.say(f"{(number + 1) * CLAIMS} resizes: {samples[-1]:.1f} MB")
-    a_round_mb = slope(samples[len(samples) // 5 :])
+    a_round_mb = slope(samples[max(_LEAST_WARM_UP, len(samples) // 5) :])
     return {"leak_mb": a_round_mb / CLAIMS * _RESIZES_OF_GOAL, "leak_bytes": a_round_mb / CLAIMS * 1e6}
 
 

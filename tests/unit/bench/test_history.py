@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from bench.compare import checkout
+from bench.compare import checkout, missing
 from bench.history import Entry, HistoryError, append, commit_of, entry, figures_of, git, machine, read
 
 
@@ -90,3 +90,9 @@ def test_a_commit_is_checked_out_beside_the_tree_and_taken_away_again(repository
         assert (folder / "src" / "a.py").read_text() == "A = 1\n"
     assert not folder.exists()
     assert len(git("worktree", "list", folder=repository).splitlines()) == 1
+
+
+def test_only_what_the_history_lacks_is_measured():
+    """A commit with figures of one benchmark is measured by the others, and not by that one again."""
+    assert missing({"lone_p50_ms": 12.0, "default_100_s": 1.0}, ["lone", "thousand", "defaults"]) == ["thousand"]
+    assert missing({}, ["lone"]) == ["lone"]
