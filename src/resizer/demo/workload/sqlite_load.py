@@ -1,8 +1,8 @@
 """The two loads on SQLite, for machines without MariaDB: run in a process of its own, standard library only.
 
-Run as `python -I -S sqlite_load.py query DATABASE STOP_FILE PACE`, or `... fill DATABASE STOP_FILE MIB_PER_S MAX_MIB`. It
-speaks as the loads on MariaDB do: `q END DURATION`, `i END DURATION ROWS`, `e END WORDS`, `x END WORDS`, times of the
-monotonic clock. Every transaction is durable (WAL, synchronous=FULL). Query and filling have files of their own:
+Run as `python -I -S sqlite_load.py query DATABASE STOP_FILE PACE`, or with `fill DATABASE STOP_FILE MIB_PER_S MAX_MIB`.
+It speaks as the loads on MariaDB do: `q END DURATION`, `i END DURATION ROWS`, `e END WORDS`, `x END WORDS`, times of
+the monotonic clock. Every transaction is durable (WAL, synchronous=FULL). Query and filling have files of their own:
 SQLite has one writer a file.
 """
 
