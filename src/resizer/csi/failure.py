@@ -25,6 +25,11 @@ from resizer.model.text import printable
 
 MAX_MESSAGE: Final = 1024
 _SEARCHED: Final = 64 * 1024
+MAX_PARTS: Final = 5_000
+MAX_ENCODED_PARTS: Final = 200
+HIDDEN: Final = "[redacted]"
+_CUT_FROM: Final = 8
+"""So much of a value at a message's end is taken for its beginning."""
 _SHORTEST_SECRET: Final = 4
 """Values shorter than this are ordinary words; taking them out would garble the message and hide nothing."""
 
@@ -66,18 +71,30 @@ def cancelled_call() -> DriverError:
 def safe_message(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Return a driver's message without secrets, on one line, at most some 1,024 characters."""
     text = text[:_SEARCHED]
-    for value in sorted(_hidden(secrets), key=len, reverse=True):
-        text = text.replace(value, "[redacted]")
-    return printable(text, limit=MAX_MESSAGE)
+    parts = _parts(secrets)
+    if len(parts) > MAX_PARTS:
+        return f"[the driver's message is withheld: its secret has {len(parts)} lines, too many to take out]"
+    # Beyond some hundred lines (a bundle of certificates) they are looked for as they are: cost stays bounded.
+    hidden = {form for part in parts for form in (_written(part) if len(parts) <= MAX_ENCODED_PARTS else (part,))}
+    for form in sorted(hidden, key=len, reverse=True):
+        text = text.replace(form, HIDDEN)
+    return printable(_without_cut_end(text, hidden), limit=MAX_MESSAGE)
 
 
-def _hidden(secrets: Iterable[str]) -> set[str]:
-    hidden: set[str] = set()
-    for value in secrets:
-        for part in {value, value.strip(), *value.splitlines()}:
-            if len(part) >= _SHORTEST_SECRET:
-                hidden.update(_written(part))
-    return hidden
+def _parts(secrets: Iterable[str]) -> set[str]:
+    """The values and their lines, as far as they are no ordinary words and could stand in the text at all."""
+    candidates = (part for value in secrets for part in (value, value.strip(), *value.splitlines()))
+    return {part for part in candidates if _SHORTEST_SECRET <= len(part) <= _SEARCHED}
+
+
+def _without_cut_end(text: str, hidden: Iterable[str]) -> str:
+    """Take out a value's beginning at the very end: the driver has cut its message in the middle of it."""
+    kept = text.rstrip(" .\u2026\"'")
+    for form in hidden:
+        at = kept.rfind(form[:_CUT_FROM], max(0, len(kept) - len(form))) if len(form) > _CUT_FROM else -1
+        if at >= 0 and form.startswith(kept[at:]):
+            return kept[:at] + HIDDEN
+    return text
 
 
 def _written(value: str) -> set[str]:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from resizer.csi.failure import go_code_name, safe_message
@@ -37,6 +39,25 @@ def test_a_secret_is_found_as_programs_write_it(written):
     """A driver that quotes its request encodes the credential first: those forms are taken out, too."""
     clean = safe_message(f"request {written} failed", secrets=['planted "secret"/&<é?>'])
     assert clean.replace('{"p":"[redacted]"}', "[redacted]") == "request [redacted] failed"
+
+
+@pytest.mark.parametrize("end", ["", "...", " \u2026", '"'])
+def test_a_value_that_the_driver_cut_off_is_taken_out(end):
+    """A message that was cut in the middle of a credential does not show its beginning; ordinary ends stay."""
+    assert safe_message(f"login with hunter2-hunt{end}", secrets=["hunter2-hunter2-hunter2"]) == "login with [redacted]"
+    assert safe_message(f"login with hunter{end}", secrets=["hunter2-hunter2-hunter2"]) == f"login with hunter{end}"
+
+
+def test_a_secret_of_very_many_lines_costs_little():
+    """A claim's owner who fills a secret with a megabyte of lines cannot keep the event loop busy."""
+    text = "x" * 64 * 1024
+    for lines in (190, 4_900, 150_000):
+        secret = "\n".join(f"{number:06}" for number in range(lines))
+        started = time.process_time()
+        shown = safe_message("000001 " + text, secrets=[secret])
+        assert time.process_time() - started < 2
+        assert "000001" not in shown
+    assert "150001 lines" in shown or "150000 lines" in shown
 
 
 def test_a_megabyte_is_cut_before_it_is_searched():
