@@ -137,3 +137,16 @@ def test_launched_by_nobody_it_does_not_start():
     """A parent that has gone before the wish was spoken ends it at once."""
     command = [sys.executable, "-I", "-S", launch.__file__, "1", "-", "true"]
     assert subprocess.run(command, check=False, start_new_session=False).returncode == 1
+
+
+async def test_paced_queries_keep_their_pace(tmp_path):
+    """Asked for 50 transactions a second there are no more, on the slowest machine and the fastest."""
+    engine = SQLite(pace=50)
+    await engine.start(tmp_path)
+    await engine.prepare()
+    stop = tmp_path / "stop"
+    load = await Load.start(engine.query_command(stop), name="query", stop_file=stop, folder=tmp_path)
+    await until(lambda: len(load.log.ended_s) >= 20)
+    await load.stop()
+    times = load.log.ended_s
+    assert (len(times) - 1) / (times[-1] - times[0]) < 60
