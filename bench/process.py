@@ -51,6 +51,12 @@ class Program:
         """User and system time so far, in seconds."""
         return cpu_s(self.pid)
 
+    def waited_s(self) -> float | None:
+        """Time for which its main thread was ready and others had the processors; None where that is not counted."""
+        with contextlib.suppress(OSError):
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) / 1e9
+        return None
+
     def rss_mb(self) -> float:
         """Resident memory now, in MB."""
         return rss_mb(self.pid)

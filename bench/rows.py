@@ -66,6 +66,7 @@ ROWS: Final = (
     Row("idle_percent", "large", "idle CPU there, with bookmarks and resync", "%", 0.3, "<", digits=2),
     Row("resync_ms", "large", "  CPU of one resync", "ms", digits=0),
     Row("lag_p99_ms", "thousand", "event-loop lag during the 1,000, p99", "ms", 50.0, "<"),
+    Row("crowded_percent", "thousand", "  part of the time that it waited for a processor", "%", digits=0),
     Row("renewal_gap_s", "thousand", "  longest time between lease renewals", "s", 2.0, digits=2),
     Row("leak_mb", "leak", "leak: RSS by slope over 50,000 resizes, 5 % faults", "MB", 1.0, digits=2),
     Row("leak_bytes", "leak", "  bytes a resize", "B"),

@@ -37,16 +37,22 @@ async def measure(how: How) -> dict[str, float]:
 
 async def _grow(rig: Rig, resizer: Resizer, watcher: Watcher, keys: list[Key]) -> dict[str, float]:
     await rig.forget_requests()
-    cpu_before = resizer.program.cpu_s()
+    cpu_before, waited_before = resizer.program.cpu_s(), resizer.program.waited_s()
     began = await edit_all(rig.client, keys, "2Gi")
     ended = await watcher.wait(keys, "2Gi", check=resizer.program.check)
+    waited = resizer.program.waited_s()
+    took_s = max(ended) - began
     records = await traffic.wait_quiet(rig)
     cpu_s, count = resizer.program.cpu_s() - cpu_before, len(keys)
+    crowded = {}
+    if waited is not None and waited_before is not None:
+        crowded["crowded_percent"] = (waited - waited_before) / took_s * 100
     return {
-        "rate": count / (max(ended) - began),
+        "rate": count / took_s,
         "cpu_ms": cpu_s / count * 1e3,
         "patches": traffic.patches(records) / count,
         "requests": len(records) / count,
         "events": traffic.events(records) / count,
         "conflicts_percent": traffic.conflicts(records) / count * 100,
+        **crowded,
     }
