@@ -6,14 +6,17 @@ development API server serves no workloads: there it is every object of a kind t
 
 import asyncio
 import os
+import re
 import shutil
+import subprocess
 
 import pytest
 import yaml
+from tools.render_manifests import ROOT
 
 from resizer.devcluster.client import Endpoint
 from tests.control_plane import ON_EACH_PLANE, ControlPlane, control_plane
-from tests.unit.deploy.chart import read_all
+from tests.unit.deploy.chart import of_kind, read_all
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 DOCUMENTS = read_all("deploy/install.yaml")
@@ -76,3 +79,35 @@ async def test_kubectl_applies_the_manifest(tmp_path, plane):
         ]
         stored = await cluster.client.get(policies, "resizer-pods")
         assert stored["spec"]["validations"] == expected["spec"]["validations"]
+
+
+INSTALL_PAGE = (ROOT / "docs/install.md").read_text()
+
+
+def _is_ready_for(text: str) -> None:
+    documents = tuple(yaml.safe_load_all(text))
+    assert len(documents) == len(DOCUMENTS)
+    [deployment] = of_kind(documents, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.your.org/resizer:0.1.0"
+    assert pod["volumes"][0]["hostPath"]["path"] == "/var/lib/kubelet/plugins/your.driver"
+    assert "example.com" not in re.sub("(?m)^#.*$", "", text)
+
+
+def test_the_pages_kustomization_replaces_both_placeholders(tmp_path):
+    """What docs/install.md shows goes through `kubectl kustomize`, and leaves no placeholder."""
+    [shown] = re.findall(r"```yaml\n(# kustomization.yaml\n.*?)```", INSTALL_PAGE, re.DOTALL)
+    (tmp_path / "kustomization.yaml").write_text(shown)
+    (tmp_path / "install.yaml").write_text((ROOT / "deploy/install.yaml").read_text())
+    done = subprocess.run(["kubectl", "kustomize", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    _is_ready_for(done.stdout)
+
+
+def test_the_pages_sed_replaces_both_placeholders():
+    """The one-liner of docs/install.md does the same."""
+    [script] = re.findall(r"^sed '(.*?)' deploy/install.yaml", INSTALL_PAGE, re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        ["sed", script, str(ROOT / "deploy/install.yaml")], capture_output=True, text=True, check=True
+    )
+    _is_ready_for(done.stdout)

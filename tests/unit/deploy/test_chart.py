@@ -314,6 +314,21 @@ def test_what_people_override_arrives():
     assert {"serviceaccounts", "clusterroles"}.isdisjoint(d["kind"].lower() + "s" for d in rendered(values))
 
 
+def test_the_values_that_the_page_shows_work(tmp_path):
+    """The two examples of docs/install.md are values that the chart takes, and the first runs without root."""
+    page = (ROOT / "docs/install.md").read_text()
+    shown = re.findall(r"```yaml\n((?:# values.yaml\n|drivers:).*?)```", page, re.DOTALL)
+    assert len(shown) == 2
+    for text, user in zip(shown, (65532, 0), strict=True):
+        values = tmp_path / f"as-{user}.values.yaml"
+        values.write_text(text)
+        documents = rendered(values) if "image" in yaml.safe_load(text) else rendered(values, IMAGE)
+        [deployment] = of_kind(documents, "Deployment")
+        assert mistakes(list(documents), VERSIONS[-1:]) == []
+        ours = deployment["spec"]["template"]["spec"]["containers"][0]
+        assert (ours["name"], ours["securityContext"]["runAsUser"]) == ("resizer", user)
+
+
 def test_a_changed_setting_restarts_the_pods():
     """Settings are read at the start: another content of the ConfigMap is another pod template."""
     base = value_set("overrides")
