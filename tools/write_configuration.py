@@ -42,8 +42,8 @@ Durations are written as Go writes them (`300ms`, `15s`, `1h30m`); a bare number
 
 **Check before you roll out.** `resizer run --check-config` with your flags, environment and file prints every setting
 with its value and where that came from, as YAML that is itself a configuration file, and ends with 0. It also looks at
-what they point to (addresses, certificate, kubeconfig, rules of drivers), but connects to nothing. When something cannot
-work it names every mistake, one line each, and ends with 2:
+what they point to (addresses, certificate, kubeconfig, rules of drivers), but connects to nothing. When something
+cannot work it names every mistake, one line each, and ends with 2:
 
 ```
 $ RESIZER_TIMEOUT=soon resizer run --check-config --config config.yaml --worker=3

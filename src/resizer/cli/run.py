@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+import textwrap
 from typing import Final
 
 import structlog
@@ -104,8 +105,10 @@ def help_text() -> str:
     lines.append(_help_line("config", "YAML file with settings by these names."))
     lines.append(_help_line("logging-format", "The peer's name for log-format: text is console, json is json."))
     lines.extend(_help_line(name, text) for name, text in SWITCHES.items())
-    taken = ", ".join(f"--{name}" for name in IDLE_FLAGS)
-    lines.append(f"\nTaken without effect, so that manifests start as they are: {taken}.\n")
+    taken = "Taken without effect, so that manifests start as they are: " + ", ".join(
+        f"--{flag}" for flag in IDLE_FLAGS
+    )
+    lines.append("\n" + textwrap.fill(taken, 118, break_on_hyphens=False) + "\n")
     return "\n".join([*lines, EXAMPLES])
 
 
