@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,11 @@ def mistakes(documents: list[Document], versions: list[str]) -> list[str]:
 def read_all(path: str) -> tuple[Document, ...]:
     """The documents of a committed file."""
     return tuple(document for document in yaml.safe_load_all((ROOT / path).read_text()) if document)
+
+
+def controllers(documents: tuple[Document, ...]) -> Iterator[tuple[Document, Document, Document]]:
+    """Each Deployment, its pod's spec, and our own container in it."""
+    for deployment in of_kind(documents, "Deployment"):
+        pod = deployment["spec"]["template"]["spec"]
+        [ours] = [c for c in pod["containers"] if c["image"].startswith("registry.example.com/resizer")]
+        yield deployment, pod, ours

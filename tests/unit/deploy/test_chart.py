@@ -16,6 +16,7 @@ from tests.unit.deploy.chart import (
     NEEDS_HELM,
     SETS,
     VERSIONS,
+    controllers,
     mistakes,
     of_kind,
     rendered,
@@ -86,6 +87,10 @@ def test_a_mistake_would_be_found():
             "needs service.enabled",
         ),
         ((IMAGE, DRIVER, "http.debugAuthentication=true"), "needs http.tlsSecret"),
+        (
+            (IMAGE, DRIVER, 'secrets=[{"namespace": "a", "names": ["b"]}, {"namespace": "a", "names": ["c"]}]'),
+            '"a" is there twice',
+        ),
         ((IMAGE, DRIVER, "replicsa=3"), "additional properties 'replicsa' not allowed"),
         (
             (IMAGE, DRIVER, 'nudge={"enable": true}'),
@@ -99,14 +104,6 @@ def test_what_cannot_work_is_refused_in_words(changes, text):
     with pytest.raises(HelmError) as error:
         rendered(None, *changes)
     assert text in str(error.value).replace('\\"', '"')
-
-
-def _controllers(documents):
-    """Each Deployment with the arguments of our container in it."""
-    for deployment in of_kind(documents, "Deployment"):
-        pod = deployment["spec"]["template"]["spec"]
-        [ours] = [c for c in pod["containers"] if c["image"].startswith("registry.example.com/resizer")]
-        yield deployment, pod, ours
 
 
 @EACH_SET
@@ -123,7 +120,7 @@ def test_the_program_takes_its_arguments_and_its_configuration(values, tmp_path)
     for name in given.get("driverRules", {}):
         (tmp_path / "rules" / name).write_text(config[name])
         assert load_rules(tmp_path / "rules").rules_of("csi-qcfsplugin")
-    for deployment, pod, ours in _controllers(documents):
+    for deployment, pod, ours in controllers(documents):
         assert ours["args"][0] == "run"
         flags = parse_go_flags([a.replace("/etc/resizer", str(tmp_path)) for a in ours["args"][1:]])
         settings = load_settings(flags.settings, file=flags.config)
@@ -141,7 +138,7 @@ def test_the_program_takes_its_arguments_and_its_configuration(values, tmp_path)
 @EACH_SET
 def test_every_volume_is_there_and_mounted_where_the_driver_puts_its_socket(values):
     """No mount without a volume, no volume without a mount; a driver's container shares a volume with ours."""
-    for _, pod, ours in _controllers(rendered(values)):
+    for _, pod, ours in controllers(rendered(values)):
         volumes = {volume["name"] for volume in pod["volumes"]}
         mounted = [{m["name"] for m in container.get("volumeMounts", [])} for container in pod["containers"]]
         assert set.union(*mounted) == volumes
@@ -163,7 +160,7 @@ USERS = {
 @EACH_SET
 def test_pods_have_the_least_they_can_do_with(values):
     """Read-only root, no capability, no escalation, seccomp; root only where root bound the socket."""
-    for _, pod, ours in _controllers(rendered(values)):
+    for _, pod, ours in controllers(rendered(values)):
         context = ours["securityContext"]
         assert context["runAsUser"] == context["runAsGroup"] == USERS[values.name.split(".")[0]]
         assert context["runAsNonRoot"] is (context["runAsUser"] != 0)
@@ -178,12 +175,23 @@ def test_pods_have_the_least_they_can_do_with(values):
         assert ours["resources"]["requests"]
 
 
+def test_a_drivers_container_fits_the_restricted_profile():
+    """A namespace that enforces Pod Security `restricted` admits the pod, the driver's container included."""
+    [(_, pod, _)] = controllers(rendered(value_set("container")))
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert all(set(volume) - {"name"} <= {"emptyDir", "configMap", "secret"} for volume in pod["volumes"])
+    assert len(pod["containers"]) == 2
+    for container in pod["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_a_user_that_is_told_wins():
     """The value runAsUser is taken as it stands, 0 included, for us and for the pod's volumes."""
     changes = (IMAGE, DRIVER)
-    [(_, pod, ours)] = _controllers(rendered(None, *changes, "runAsUser=1234"))
+    [(_, pod, ours)] = controllers(rendered(None, *changes, "runAsUser=1234"))
     assert ours["securityContext"]["runAsUser"] == pod["securityContext"]["fsGroup"] == 1234
-    [(_, pod, ours)] = _controllers(rendered(None, *changes, "runAsUser=0"))
+    [(_, pod, ours)] = controllers(rendered(None, *changes, "runAsUser=0"))
     assert ours["securityContext"]["runAsUser"] == 0
     assert "fsGroup" not in pod["securityContext"]
 
@@ -193,7 +201,7 @@ def test_leases_may_be_written_exactly_where_they_lie(values):
     """One Role for each lease namespace, one Deployment each; the FlowSchema names the same namespaces."""
     documents = rendered(values)
     spaces = {
-        args.partition("=")[2] for _, _, ours in _controllers(documents) for args in ours["args"] if "on-name" in args
+        args.partition("=")[2] for _, _, ours in controllers(documents) for args in ours["args"] if "on-name" in args
     }
     assert len(spaces) == len(of_kind(documents, "Deployment"))
     if of_kind(documents, "Role"):
@@ -213,7 +221,7 @@ def test_without_the_nudge_its_right_and_its_policy_are_gone():
         assert any("pods/status" in rule["resources"] for rule in role["rules"]) is has
         assert bool(of_kind(documents, "ValidatingAdmissionPolicy")) is has
         assert bool(of_kind(documents, "ValidatingAdmissionPolicyBinding")) is has
-        assert all(("--nudge=false" in ours["args"]) is not has for _, _, ours in _controllers(documents))
+        assert all(("--nudge=false" in ours["args"]) is not has for _, _, ours in controllers(documents))
 
 
 def test_secrets_are_readable_in_the_namespaces_that_are_listed():
@@ -229,77 +237,11 @@ def test_secrets_are_readable_in_the_namespaces_that_are_listed():
         assert not any("secrets" in rule["resources"] for rule in role["rules"])
 
 
-def test_the_monitor_keeps_our_labels_and_the_rules_are_those_of_the_repository():
-    """The monitor has honorLabels on; the alerts are deploy/prometheus with two addresses replaced."""
-    documents = rendered(value_set("monitored"))
-    [monitor] = of_kind(documents, "ServiceMonitor")
-    [endpoint] = monitor["spec"]["endpoints"]
-    assert (endpoint["honorLabels"], endpoint["path"]) == (True, "/resizer/metrics")
-    [service] = of_kind(documents, "Service")
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    expected = []
-    for path in sorted((ROOT / "deploy/prometheus").glob("*.rules.yaml")):
-        text = (
-            path.read_text()
-            .replace("docs.example.com", "docs.your.org")
-            .replace("grafana.example.com", "grafana.your.org")
-        )
-        expected += yaml.safe_load(text)["groups"]
-    [rule] = of_kind(documents, "PrometheusRule")
-    assert rule["spec"]["groups"] == expected
-
-
-def test_the_dashboards_are_those_of_the_repository():
-    """One ConfigMap a dashboard, with the label that Grafana's sidecar looks for and the file's own content."""
-    maps = [
-        m for m in of_kind(rendered(value_set("monitored")), "ConfigMap") if m["metadata"]["namespace"] == "monitoring"
-    ]
-    files = sorted((ROOT / "deploy/grafana").glob("*.json"))
-    assert len(maps) == len(files) == 3
-    assert all(m["metadata"]["labels"]["grafana_dashboard"] == "1" for m in maps)
-    shown = {name: json.loads(text) for m in maps for name, text in m["data"].items()}
-    assert shown == {path.name: json.loads(path.read_text()) for path in files}
-
-
-def test_the_agents_are_scraped_as_they_serve():
-    """A monitor for each component: the agents' path and scheme are not those of the pipeline."""
-    monitors = of_kind(rendered(value_set("node-agent")), "ServiceMonitor")
-    services = of_kind(rendered(value_set("node-agent")), "Service")
-    assert [m["metadata"]["name"] for m in monitors] == ["resizer", "resizer-node"]
-    for monitor in monitors:
-        wanted = monitor["spec"]["selector"]["matchLabels"].items()
-        [service] = [s for s in services if wanted <= s["metadata"]["labels"].items()]
-        assert service["metadata"]["name"] == monitor["metadata"]["name"]
-
-
-REVIEWS = {"tokenreviews", "subjectaccessreviews"}
-
-
-def test_with_tls_everybody_who_asks_speaks_it_and_tokens_may_be_reviewed():
-    """Flags, secret, probes and monitor go together; the rights to review tokens come with the setting, else not."""
-    documents = rendered(value_set("monitored"))
-    [(_, pod, ours)] = _controllers(documents)
-    settings = load_settings(parse_go_flags([a for a in ours["args"][1:] if "config" not in a]).settings)
-    [mount] = [m for m in ours["volumeMounts"] if settings.tls_cert_file.startswith(m["mountPath"])]
-    [volume] = [v for v in pod["volumes"] if v["name"] == mount["name"]]
-    assert volume["secret"] == {"secretName": "resizer-tls", "defaultMode": 0o440}
-    assert pod["securityContext"]["fsGroup"] == ours["securityContext"]["runAsUser"]
-    assert settings.debug_authentication
-    assert ours["livenessProbe"]["httpGet"]["scheme"] == ours["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
-    [monitor] = of_kind(documents, "ServiceMonitor")
-    assert monitor["spec"]["endpoints"][0]["scheme"] == "https"
-    for values, expected in ((value_set("monitored"), REVIEWS), (value_set("container"), set())):
-        [role] = of_kind(rendered(values), "ClusterRole")
-        rules = [rule for rule in role["rules"] if REVIEWS & set(rule["resources"])]
-        assert {resource for rule in rules for resource in rule["resources"]} == expected
-        assert all(rule["verbs"] == ["create"] for rule in rules)
-
-
 def test_what_people_override_arrives():
     """Placement, pull secrets, names, labels, environment and extra flags reach the pod as they stand in the values."""
     values = value_set("overrides")
     given = yaml.safe_load(values.read_text())
-    [(deployment, pod, ours)] = _controllers(rendered(values))
+    [(deployment, pod, ours)] = controllers(rendered(values))
     for key in ("affinity", "nodeSelector", "tolerations", "topologySpreadConstraints", "priorityClassName"):
         assert pod[key] == given[key]
     assert pod["imagePullSecrets"] == given["imagePullSecrets"]
@@ -333,7 +275,7 @@ def test_a_changed_setting_restarts_the_pods():
     """Settings are read at the start: another content of the ConfigMap is another pod template."""
     base = value_set("overrides")
     templates = [
-        next(_controllers(rendered(base, *more)))[0]["spec"]["template"] for more in ((), ("config.workers=51",))
+        next(controllers(rendered(base, *more)))[0]["spec"]["template"] for more in ((), ("config.workers=51",))
     ]
     assert templates[0] != templates[1]
 
