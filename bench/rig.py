@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -94,7 +96,8 @@ class Rig:
 async def running_rig(seed: Seed, **plan: Any) -> AsyncIterator[Rig]:
     """Start server and driver; the driver's plan (tests/scripted_driver.py) grows without the node unless it says."""
     async with contextlib.AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        _remove_leftovers(Path(tempfile.gettempdir()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"bench-{os.getpid()}-")))
         written = folder / "plan.json"
         written.write_text(json.dumps({"node_expansion_required": False, **plan}))
         asked = python("-m", "bench.server", "--folder", str(folder), "--seed", json.dumps(asdict(seed)))
@@ -122,6 +125,24 @@ async def until(holds: Callable[[], Awaitable[bool]], *programs: Program) -> Non
                 await asyncio.sleep(0.01)
     except TimeoutError as error:
         raise BenchError(f"a program did not start within {_START_S:.0f} s") from error
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the folders of benchmarks that were killed: each has its process' number in its name."""
+    for folder in parent.glob("bench-[0-9]*-*"):
+        number = folder.name.split("-")[1]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _is_ok(session: aiohttp.ClientSession, url: str) -> bool:

@@ -12,6 +12,7 @@ from bench.__main__ import main
 from bench.contender import LIFTED, ours, peer
 from bench.objects import Seed, claim, pod, volume
 from bench.process import BenchError, running
+from bench.rig import _remove_leftovers
 
 
 def test_an_unknown_benchmark_is_a_usage_error_that_names_those_there_are(capsys):
@@ -102,6 +103,17 @@ def _wait_gone(pid):
         assert select.select([handle], [], [], 30)[0], "the program still runs"
     finally:
         os.close(handle)
+
+
+def test_folders_of_killed_benchmarks_go_and_others_stay(tmp_path):
+    """The next benchmark tidies up after one that could not, and touches nobody's folder but those."""
+    ended = subprocess.Popen((sys.executable, "-c", ""))
+    ended.wait()
+    names = {f"bench-{ended.pid}-abc": False, f"bench-{os.getpid()}-abc": True, "bench-curves-1": True, "own": True}
+    for name in names:
+        (tmp_path / name).mkdir()
+    _remove_leftovers(tmp_path)
+    assert {name: (tmp_path / name).exists() for name in names} == names
 
 
 def test_seeded_objects_belong_together():
