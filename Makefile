@@ -6,7 +6,7 @@ ARGS   ?=
 SETUP  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-mysql test soak check parity bench bench-compare format lint types imports lock protos manifests docs clean audit licences
+.PHONY: help setup demo demo-mysql test soak check parity bench bench-compare format lint types imports lock protos manifests docs clean audit licences image sbom
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ bench: $(SETUP) ## Measure every row of docs/benchmarks.md, goals beside figures
 
 bench-compare: $(SETUP) ## Two commits' figures side by side: make bench-compare ARGS="A B"
 	@$(BIN)/python -m bench compare $(ARGS)
+
+image: $(SETUP) ## Build the container image and try it (root on Debian; elsewhere docs/image.md)
+	@sh tools/build_image.sh $(ARGS)
+
+sbom: $(SETUP) ## List what the built image contains, as CycloneDX JSON
+	@$(BIN)/python -m tools.image.sbom build/image/resizer.oci.tar build/image/resizer.cdx.json
 
 protos: $(SETUP) ## Generate src/resizer/rpc/pb from src/resizer/rpc/proto
 	@$(BIN)/python tools/generate_stubs.py
