@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from resizer.demo.display import Display
     from resizer.demo.options import Options
     from resizer.demo.workload.options import MysqlOptions
+    from resizer.demo.workload.outcome import MysqlResult
 
     Perform = Callable[[], Coroutine[Any, Any, bool]]
 
@@ -148,11 +149,12 @@ def _run_mysql(options: "MysqlOptions") -> int:
         from resizer.demo.workload.experiment import run_mysql
         from resizer.demo.workload.table import print_result
 
-        result = await run_mysql(options, parts=demo_parts(), display=display)
-        print_result(console, result)
-        if options.base.json:
-            typer.echo(msgspec.json.encode(result).decode())
-        return result.ok
+        def show(result: "MysqlResult") -> None:
+            print_result(console, result)
+            if options.base.json:
+                typer.echo(msgspec.json.encode(result).decode())
+
+        return (await run_mysql(options, parts=demo_parts(), display=display, show=show)).ok
 
     return _until_end(perform, options=options.base, display=display)
 

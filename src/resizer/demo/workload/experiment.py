@@ -5,6 +5,7 @@ one line; nothing is left behind in any case.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median
 from typing import Final, Literal
@@ -33,22 +34,36 @@ _SMALL_CLAIM_BYTES: Final = 8 * 1024**3
 _SMALL: Final = Scale(cache_mib=96, log_mib=64, tables=2, table_rows=10_000)
 
 
-async def run_mysql(options: MysqlOptions, *, parts: Parts, display: Display) -> MysqlResult:
-    """Do everything that was asked for and return it. Raises DemoError; leaves nothing behind in any case."""
+Conclude = Callable[[], Awaitable[MysqlResult]]
+
+
+async def run_mysql(
+    options: MysqlOptions, *, parts: Parts, display: Display, show: Callable[[MysqlResult], None]
+) -> MysqlResult:
+    """Do everything that was asked for, show it once and return it. DemoError; leaves nothing behind in any case.
+
+    With `hold` it is shown before the wait for Ctrl-C, and there is no comparison.
+    """
     remains = await clean_remains(parts.release)
     for line in remains:
         display.note(line)
     name, reason = choose_database(options.database)
     display.note(f"database: {reason}")
     findings = Findings()
+
+    async def conclude() -> MysqlResult:
+        result = _result(options, findings, database_reason=reason, remains=remains)
+        result = await _with_report(options, result, findings, display=display)
+        show(result)
+        return result
+
     for number in range(options.runs):
         if options.runs > 1:
             display.note(f"run {number + 1} of {options.runs}")
-        await _run_once(options, name=name, parts=parts, display=display, findings=findings)
+        await _run_once(options, name=name, parts=parts, display=display, findings=findings, conclude=conclude)
     if options.compare and not options.fill_until_full:
         await _compare(options, name=name, parts=parts, display=display, findings=findings)
-    result = _result(options, findings, database_reason=reason, remains=remains)
-    return await _with_report(options, result, findings, display=display)
+    return await conclude()
 
 
 def _make_engine(name: Literal["mariadb", "sqlite"], scale: Scale) -> MakeEngine:
@@ -59,9 +74,15 @@ def _make_engine(name: Literal["mariadb", "sqlite"], scale: Scale) -> MakeEngine
 
 
 async def _run_once(
-    options: MysqlOptions, *, name: Literal["mariadb", "sqlite"], parts: Parts, display: Display, findings: Findings
+    options: MysqlOptions,
+    *,
+    name: Literal["mariadb", "sqlite"],
+    parts: Parts,
+    display: Display,
+    findings: Findings,
+    conclude: Conclude,
 ) -> None:
-    """One run on a fresh claim."""
+    """One run on a fresh claim; with `hold` it is concluded here, and kept until Ctrl-C."""
     scale = _SMALL if options.base.size_bytes < _SMALL_CLAIM_BYTES else Scale()
     make_engine = _make_engine(name, msgspec.structs.replace(scale, pace=options.pace))
     async with watched_database(options, parts=parts, display=display, make_engine=make_engine) as (stage, prometheus):
@@ -74,6 +95,7 @@ async def _run_once(
         findings.runs.append(run)
         findings.curves.append(curves)
         if options.hold:
+            await conclude()
             await _hold(stage, display=display, prometheus=prometheus)
 
 

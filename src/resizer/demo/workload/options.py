@@ -57,7 +57,7 @@ def check_mysql_options(options: MysqlOptions) -> MysqlOptions:
         raise DemoUsageError(f"--pace {options.pace}: give 1 to {_MOST_PACE} transactions a second, or 0 for no limit")
     if options.hold and options.runs > 1:
         raise DemoUsageError("--hold keeps one run; leave out --runs")
-    return msgspec.structs.replace(options, base=msgspec.structs.replace(base, backend="loop"))
+    return msgspec.structs.replace(options, base=msgspec.structs.replace(base, backend="loop", keep=options.hold))
 
 
 def default_growths(size_bytes: int, *, default_size_bytes: int) -> Sequence[str]:
