@@ -73,13 +73,17 @@ class Listener:
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        said: int | None = None  # each cause once: out of file descriptors it would be two lines a second
         while True:
             try:
                 connection, _peer = await loop.sock_accept(listening)
             except OSError as error:  # out of file descriptors; the client went away at once
-                log.warning("http.not_accepted", reason=error.strerror or str(error))
+                if said != error.errno:
+                    log.warning("http.not_accepted", reason=error.strerror or str(error))
+                said = error.errno
                 await asyncio.sleep(_PAUSE_S)
                 continue
+            said = None
             if len(self._connections) >= self._limits.connections:
                 oldest = next(iter(self._connections))
                 del self._connections[oldest]
