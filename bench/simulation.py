@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any
 
 from bench.curves.command import RESULTS, kept, net_part, numbers, result_path
-from bench.curves.decoding import measure_decoding
 from bench.curves.queueing import Give, Job, Simulation, Station, Take, Use
 from bench.process import BenchError
 
@@ -106,7 +105,7 @@ def load_costs(folder: Path) -> Costs:
     claims, at_once, events = (kept(name, folder)["points"] for name in ("claims", "at-once", "events"))
     many = [p for p in at_once if p["at_once"] >= 100]  # below, a burst is too short for the clock of CPU time
     event_s, wake_s = _event_costs(events)
-    decoding = measure_decoding()
+    decoding = kept("claims", folder)["decoding"]
     whole_us, early_us = (decoding["claim" + k] + decoding["volume" + k] for k in ("_us", "_uid_us"))
     return Costs(
         memory_mb=Line.through([(p["claims"], p["rss_mb"]) for p in claims]),

@@ -50,6 +50,7 @@ def result_path(folder: Path, name: str) -> Path:
 
 def measure(name: str, points: Sequence[int], rounds: int) -> dict[str, Any]:
     """Measure one curve; what is returned is what is kept."""
+    from bench.curves.decoding import measure_decoding
     from bench.curves.measurement import CURVES
 
     work, defaults = CURVES[name]
@@ -59,6 +60,7 @@ def measure(name: str, points: Sequence[int], rounds: int) -> dict[str, Any]:
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "rounds": rounds,
         "machine": describe_machine(),
+        **({"decoding": measure_decoding()} if name == "claims" else {}),
         "points": measured,
     }
 

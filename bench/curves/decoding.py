@@ -19,6 +19,7 @@ from resizer.kube.store import Store
 
 _OBJECTS = 2_000
 _SHARDS = 8
+_ROUNDS = 7
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -54,29 +55,37 @@ def measure_decoding() -> dict[str, float]:
     """Return microseconds of CPU an event, by kind of object and by how far it is read."""
     claims = [claim_document(number) for number in range(_OBJECTS)]
     volumes = [volume_document(claim, driver_name(0)) for claim in claims]
-    store = Store()
-
-    def whole_claim(line: bytes) -> None:
-        store.claim_shelf.put(decode_claim(decode_event(line).object))
-
-    def whole_volume(line: bytes) -> None:
-        store.volume_shelf.put(decode_volume(decode_event(line).object))
-
-    def early_claim(line: bytes) -> None:
-        shard_of(_claim_uid(decode_event(line).object).metadata.uid, _SHARDS)
-
-    def early_volume(line: bytes) -> None:
-        shard_of(_volume_uid(decode_event(line).object).spec.reference.uid, _SHARDS)
-
     claim_lines, volume_lines = _lines(claims), _lines(volumes)
     return {
         "claim_event_bytes": len(claim_lines[0]),
         "volume_event_bytes": len(volume_lines[0]),
-        "claim_us": _time_us(whole_claim, claim_lines),
-        "volume_us": _time_us(whole_volume, volume_lines),
-        "claim_uid_us": _time_us(early_claim, claim_lines),
-        "volume_uid_us": _time_us(early_volume, volume_lines),
+        "claim_us": _time_us(_read_claims, claim_lines),
+        "volume_us": _time_us(_read_volumes, volume_lines),
+        "claim_uid_us": _time_us(_pass_claims, claim_lines),
+        "volume_uid_us": _time_us(_pass_volumes, volume_lines),
     }
+
+
+def _read_claims(lines: list[bytes]) -> None:
+    put = Store().claim_shelf.put
+    for line in lines:
+        put(decode_claim(decode_event(line).object))
+
+
+def _read_volumes(lines: list[bytes]) -> None:
+    put = Store().volume_shelf.put
+    for line in lines:
+        put(decode_volume(decode_event(line).object))
+
+
+def _pass_claims(lines: list[bytes]) -> None:
+    for line in lines:
+        shard_of(_claim_uid(decode_event(line).object).metadata.uid, _SHARDS)
+
+
+def _pass_volumes(lines: list[bytes]) -> None:
+    for line in lines:
+        shard_of(_volume_uid(decode_event(line).object).spec.reference.uid, _SHARDS)
 
 
 def _lines(documents: list[dict[str, object]]) -> list[bytes]:
@@ -85,8 +94,11 @@ def _lines(documents: list[dict[str, object]]) -> list[bytes]:
     return [msgspec.json.encode({"type": "ADDED", "object": document}) for document in documents]
 
 
-def _time_us(work: Callable[[bytes], None], lines: list[bytes]) -> float:
-    began = time.process_time()
-    for line in lines:
-        work(line)
-    return (time.process_time() - began) / len(lines) * 1e6
+def _time_us(work: Callable[[list[bytes]], None], lines: list[bytes]) -> float:
+    """The least of some rounds: a neighbour can only make it dearer."""
+    rounds = []
+    for _ in range(_ROUNDS):
+        began = time.process_time()
+        work(lines)
+        rounds.append((time.process_time() - began) / len(lines) * 1e6)
+    return round(min(rounds), 2)

@@ -24,7 +24,7 @@ ENDLESS = 1_000_000
 
 
 def kept_results(folder, memory_mb):
-    """Write a claims curve of four points, as `bench curves` keeps it."""
+    """Write a claims curve of four points, as `bench.curves` keeps it."""
     points = [
         {"claims": n, "rss_mb": mb, "start_cpu_s": COSTS.start_cpu_s.at(n), "start_api_server_cpu_s": 0.1}
         for n, mb in zip((1_000, 5_000, 20_000, 100_000), memory_mb, strict=True)
