@@ -21,10 +21,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from resizer.obs.address import ListenAddress, parse_listen_address
 from resizer.obs.certificate import ServerCertificate
+from resizer.obs.exposition import Exposition
 from resizer.obs.listener import ConnectionLimits, Listener
 from resizer.obs.page import render_page
 from resizer.obs.probe import Probe
@@ -139,9 +139,11 @@ async def _add_headers(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _metrics(registry: CollectorRegistry) -> Handler:
+    exposition = Exposition(registry)
+
     async def answer(request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        body, content_type = await exposition.text(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     return answer
 
