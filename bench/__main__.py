@@ -51,7 +51,14 @@ def main(arguments: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     load = os.getloadavg()[0]
     order = Order(options.names or QUICK, options.runs, source=options.source, peer=options.peer, full=options.full)
-    runs = measure(order)
+    runs: list[dict[str, float]] = []
+    try:
+        measure(order, runs)
+    except KeyboardInterrupt:
+        if any(runs):
+            print(f"Interrupted in run {len(runs)} of {options.runs}; what was measured until then:")
+            print(table.table(table.medians(runs)))
+        raise
     figures = table.medians(runs)
     entry = history.entry(figures, source=options.source or _HERE, runs=options.runs, load=load)
     changed = " with changes" if entry.changed else ""

@@ -41,7 +41,7 @@ def _figures(commit: str, options: argparse.Namespace) -> dict[str, float]:
         say(f"measuring {commit[:10]}: {', '.join(names)}")
         load = os.getloadavg()[0]
         with checkout(commit) as folder:
-            measured = table.medians(runner.measure(Order(names=names, runs=options.runs, source=folder)))
+            measured = table.medians(runner.measure(Order(names=names, runs=options.runs, source=folder), []))
             history.append(history.entry(measured, source=folder, runs=options.runs, load=load))
         known |= measured
     return {row.key: known[row.key] for row in table.rows_of(known) if row.benchmark in options.only}

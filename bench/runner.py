@@ -32,12 +32,12 @@ class Order(msgspec.Struct, frozen=True):
     full: bool = False
 
 
-def measure(order: Order) -> list[dict[str, float]]:
-    """Run everything; one mapping of figures a run."""
+def measure(order: Order, found: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Run everything; one mapping of figures a run, which are in `found` as soon as they are known."""
     contender, other = ours(order.source), None if order.peer is None else peer(order.peer)
-    found = []
     for number in range(order.runs):
         figures: dict[str, float] = {}
+        found.append(figures)
         for name in order.names:
             where = f"run {number + 1} of {order.runs}, {name}"
             figures |= _measure_one(name, contender, full=order.full, where=where)
@@ -47,7 +47,6 @@ def measure(order: Order) -> list[dict[str, float]]:
                 figures |= {PEER + key: value for key, value in beside.items()}
         if PEER + "rate" in figures:
             figures["ratio"] = figures["rate"] / figures[PEER + "rate"]
-        found.append(figures)
     return found
 
 
