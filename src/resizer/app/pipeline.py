@@ -29,6 +29,7 @@ from resizer.pipeline.gate import RecoveryGate
 from resizer.pipeline.group import DriverGroup, Surroundings
 from resizer.pipeline.in_tree import InTreeRefuser
 from resizer.pipeline.intake import Intake
+from resizer.pipeline.modification import ModificationNotice
 from resizer.pipeline.ports import JsonObject, LeaseGuard
 from resizer.pipeline.stages.nudge import Nudger
 from resizer.settings import Settings
@@ -78,6 +79,8 @@ class Pipeline:
         self._in_tree = InTreeRefuser(kube.store, kube.events, is_active=lambda: bool(self._groups))
         kube.store.subscribe_claims(self._in_tree.claim_changed)
         kube.store.subscribe_volumes(self._in_tree.volume_changed)
+        self._modification = ModificationNotice(kube.store, kube.events)
+        kube.store.subscribe_claims(self._modification.claim_changed)
         self._nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append)
         self._around = Surroundings(
             objects=kube.store,
@@ -164,11 +167,13 @@ class Pipeline:
         group = DriverGroup(driver, lease, self._around, rules=self._rules.rules_of(name))
         self._groups[name] = group
         self._in_tree.look_at_all()
+        self._modification.driver_served(driver.facts)
         self._metrics.resizes.set_active(name, active=True)
         try:
             await group.run(stop)
         finally:
             self._groups.pop(name, None)
+            self._modification.driver_left(driver.facts)
             self._metrics.resizes.set_active(name, active=False)
 
     async def _resync(self) -> None:
