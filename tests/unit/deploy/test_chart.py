@@ -224,6 +224,23 @@ def test_without_the_nudge_its_right_and_its_policy_are_gone():
         assert all(("--nudge=false" in ours["args"]) is not has for _, _, ours in controllers(documents))
 
 
+def test_the_policies_bind_each_account_that_writes():
+    """Claims are written by the agents as well, pods by the pipeline alone; a release of another name binds its own."""
+    ours, agents = (f"'system:serviceaccount:storage:{name}'" for name in ("resizer", "resizer-node"))
+    for values, on_claims in ((value_set("container"), [ours]), (value_set("node-agent"), [ours, agents])):
+        found = {
+            policy["metadata"]["name"]: policy["spec"]["matchConditions"][0]["expression"].partition(" in ")[2]
+            for policy in of_kind(rendered(values), "ValidatingAdmissionPolicy")
+        }
+        assert found == {"resizer-pods": f"[{ours}]", "resizer-claims": f"[{','.join(on_claims)}]"}
+    [expression] = {
+        condition["expression"]
+        for policy in of_kind(rendered(value_set("overrides")), "ValidatingAdmissionPolicy")
+        for condition in policy["spec"]["matchConditions"]
+    }
+    assert expression.endswith("['system:serviceaccount:storage:existing']")
+
+
 def test_secrets_are_readable_in_the_namespaces_that_are_listed():
     """A Role in each, narrowed to the names given; no right to secrets anywhere else, for us or for the agents."""
     roles = of_kind(rendered(value_set("host-path")), "Role")
@@ -292,6 +309,23 @@ def test_a_driver_added_at_the_end_renames_nothing():
     assert selectors[0] == of_kind(one, "Deployment")[0]["spec"]["selector"] != selectors[1]
 
 
+def test_a_driver_whose_lease_moves_can_be_upgraded():
+    """The lease's namespace is not part of a Deployment's selector, which cannot be changed; nor of its name."""
+    moved = [
+        of_kind(
+            rendered(None, IMAGE, f'drivers=[{{"name": "a", "hostPath": "/a", "leaseNamespace": "{where}"}}]'), kind
+        )
+        for where in ("kube-system", "elsewhere")
+        for kind in ("Deployment", "PodDisruptionBudget")
+    ]
+    before, after = moved[:2], moved[2:]
+    for [old], [new] in zip(before, after, strict=True):
+        assert old["metadata"]["name"] == new["metadata"]["name"]
+        assert old["spec"]["selector"] == new["spec"]["selector"]
+        pods = before[0][0]["spec"]["template"]["metadata"]["labels"]
+        assert old["spec"]["selector"]["matchLabels"].items() <= pods.items()
+
+
 def _described(text: str) -> tuple[set[str], set[str]]:
     """Keys of the first two levels of values.yaml, and those with a comment right above."""
     keys, commented, above, parent = set(), set(), False, ""
@@ -306,7 +340,7 @@ def _described(text: str) -> tuple[set[str], set[str]]:
     return keys, commented
 
 
-AS_IN_A_POD = ("securityContext.", "resources.", "livenessProbe.", "readinessProbe.")
+AS_IN_A_POD = ("strategy.", "securityContext.", "resources.", "livenessProbe.", "readinessProbe.")
 
 
 def test_every_value_is_described_and_has_a_schema():

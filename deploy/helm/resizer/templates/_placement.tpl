@@ -2,7 +2,7 @@
 {{- define "resizer.placement" -}}
 {{- $root := .root -}}
 {{- $labels := include "resizer.selector" $root | fromYaml -}}
-{{- $labels = merge $labels (dict "app.kubernetes.io/component" "controller" "csi-resizer.dev/leases" .group.namespace) -}}
+{{- $labels = merge $labels (dict "app.kubernetes.io/component" "controller" "csi-resizer.dev/deployment" .group.name) -}}
 {{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels) -}}
 {{- $placement := dict -}}
 {{- if $root.Values.affinity -}}
