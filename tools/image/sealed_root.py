@@ -1,7 +1,7 @@
 """Run programs in an image's root as a strict cluster would, without a container engine.
 
 In: an unpacked image (tools/image/archive.py) and a folder for sockets. A program gets: the image's own environment and
-nothing of ours, a read-only root, /tmp in memory, the sockets in /run/csi, a process namespace of its own (it is
+nothing of ours, a read-only root (/tmp included), the sockets in /run/csi, a process namespace of its own (it is
 process 1, as in a container), and the user asked for. The network is the machine's. Needs root and util-linux; mounts
 live in the program's own mount namespace and go with it, also after kill -9.
 """
@@ -21,7 +21,6 @@ root=$1 sockets=$2 user=$3
 shift 3
 mount --make-rprivate /
 mount --bind "$root" "$root"
-mount -t tmpfs -o size=64m,mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o size=1m,mode=755 tmpfs "$root/run"
 mount -t tmpfs -o size=1m,mode=755 tmpfs "$root/dev"
 mount -t proc proc "$root/proc"
