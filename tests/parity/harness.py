@@ -19,7 +19,7 @@ from tests.parity.recorded import DRIVER, RETRY_MAX_S, RETRY_START_S, Case, coun
 from tests.scripted_driver import NODE_ONLY, Answer, Call, Plan
 
 SPEEDUP = 25.0
-QUIET_S = 1.3 * RETRY_MAX_S / SPEEDUP
+QUIET_S = 2.0 * RETRY_MAX_S / SPEEDUP
 NODE_ONLY_DRIVER = "node-only.csi.test"
 EXPAND = "ControllerExpandVolume"
 SECRET, MISSING_SECRET = "expand", "nowhere"
