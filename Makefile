@@ -9,7 +9,7 @@ SETUP  := $(VENV)/.ready
 .PHONY: help setup demo demo-mysql test soak check parity bench bench-compare format lint types imports lock protos manifests docs clean audit licences image sbom
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  Every target passes on ARGS, as in: make demo ARGS="--claims 50 --size 1Gi --grow 2Gi"'
 
 setup: $(SETUP) ## Create .venv with everything, from the lock file with hashes

@@ -32,7 +32,7 @@ class KubeNamespacePods:
             telemetry=telemetry,
             timing=timing,
         )
-        self._by_claim: dict[str, set[str]] = {}
+        self._by_claim: dict[str, tuple[str, ...]] = {}
         self.shelf.subscribe(self._index)
 
     @property
@@ -58,15 +58,19 @@ class KubeNamespacePods:
         await self.reflector.run()
 
     def _index(self, old: Pod | None, new: Pod | None) -> None:
+        """Keep which pods mount a claim: as a tuple, for it is nearly always one, and a set of one takes 200 bytes."""
+        if old is not None and new is not None and old.mounts == new.mounts:
+            return
         for mount in old.mounts if old is not None else ():
-            names = self._by_claim.get(mount.claim_name)
-            if names is not None and old is not None:
-                names.discard(old.name)
-                if not names:
-                    del self._by_claim[mount.claim_name]
+            others = tuple(name for name in self._by_claim.get(mount.claim_name, ()) if old and name != old.name)
+            if others:
+                self._by_claim[mount.claim_name] = others
+            else:
+                self._by_claim.pop(mount.claim_name, None)
         for mount in new.mounts if new is not None else ():
-            if new is not None:
-                self._by_claim.setdefault(mount.claim_name, set()).add(new.name)
+            names = self._by_claim.get(mount.claim_name, ())
+            if new is not None and new.name not in names:
+                self._by_claim[mount.claim_name] = (*names, new.name)
 
 
 class KubePods:
