@@ -21,5 +21,8 @@ fi
 echo "setup: creating $venv with $("$python" -V)"
 rm -rf "$venv"
 "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.lock
+# The lock is the whole list, so pip resolves nothing (--no-deps): an older pip that does so fails on the day a package
+# that another one asks for with an extra ("coverage[toml]") has a release newer than the locked one.
+"$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+"$venv/bin/python" -m pip check -q --disable-pip-version-check >&2

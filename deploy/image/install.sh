@@ -22,7 +22,8 @@ download() {
         ${PIP_TARGET_PYTHON:+--python-version "$PIP_TARGET_PYTHON"}
     folder=$1
     shift
-    ${PIP:-python3 -m pip} download "$@" --dest "$folder/run" -r requirements.lock
+    # The lock is the whole list: nothing is left to resolve (tools/make_venv.sh says what goes wrong otherwise).
+    ${PIP:-python3 -m pip} download "$@" --no-deps --dest "$folder/run" -r requirements.lock
     # What builds our own wheel, pinned by the development lock; nothing of it gets into the image.
     ${PIP:-python3 -m pip} download "$@" --dest "$folder/build" -c requirements-dev.lock pip hatchling
 }
@@ -43,7 +44,7 @@ compile_packages() {
 dependencies() {
     python3 -m venv --without-pip "$VENV"
     pip_from_wheel --python "$VENV/bin/python3" install -qq --no-compile --no-index --find-links wheels/run \
-        --require-hashes -r requirements.lock
+        --no-deps --require-hashes -r requirements.lock
     strip_packages
     compile_packages "$VENV/lib"
     # Which archives these packages came out of, for the SBOM.

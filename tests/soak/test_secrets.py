@@ -108,8 +108,8 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-async def fetch_pages(port: int, tokens: list[str]) -> dict[str, str]:
-    """Every page, with each token; answers with their headers."""
+async def fetch_pages(port: int, tokens: list[str], when: str) -> dict[str, str]:
+    """Every page, with each token; answers with their headers, named by page, token and `when`."""
     pages = {}
     async with aiohttp.ClientSession() as session:
         for path in ("/metrics", "/readyz?verbose", "/healthz?verbose", "/debug/state", "/", "/nothing"):
@@ -117,7 +117,7 @@ async def fetch_pages(port: int, tokens: list[str]) -> dict[str, str]:
                 headers = {"Authorization": f"Bearer {token}"}
                 url = f"https://127.0.0.1:{port}{path}"
                 async with session.get(url, headers=headers, ssl=client_context()) as answer:
-                    pages[f"{path} {token[:3]}"] = f"{answer.status} {answer.headers} {await answer.text()}"
+                    pages[f"{path} {token[:3]} {when}"] = f"{answer.status} {answer.headers} {await answer.text()}"
     return pages
 
 
@@ -164,13 +164,14 @@ async def test_no_planted_secret_in_any_output(tmp_path):
             "--leader-election",
         )
         port = (await rig.wait_log(process, "http.serving"))["port"]
+        texts = await fetch_pages(port, [rig.plane.tokens[ADMIN], MADE_UP, "none"], "at the start")
+        assert any(text.startswith("200") and '"claims"' in text for text in texts.values())
         for kind in ("unauthorized", "error", "reset-after"):
             rig.server.faults.add(Fault(kind=kind, user_agent="resizer/", probability=0.1, count=8, seed=len(kind)))
-        texts: dict[str, str] = await fetch_pages(port, [rig.plane.tokens[ADMIN], MADE_UP, "none"])
-        assert any(text.startswith("200") and '"claims"' in text for text in texts.values())
+        texts |= await fetch_pages(port, [rig.plane.tokens[ADMIN], MADE_UP], "under faults")
         for name in names:
             await rig.wait_claim(awaits_node("5Gi"), name, timeout_s=30)
-        texts |= await fetch_pages(port, [rig.plane.tokens[ADMIN]])
+        texts |= await fetch_pages(port, [rig.plane.tokens[ADMIN]], "at the end")
         for command in (("status", "-A"), ("status", "-A", "-o", "json"), ("explain", names[0]), ("explain", names[3])):
             texts[" ".join(command)] = (await run_command(*command, f"--kubeconfig={rig.kubeconfig}"))[1]
         assert await rig.stop(process) == 0
