@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.curves.command import RESULTS, kept, net_part, numbers, result_path
+from bench.curves.command import RESULTS, kept, numbers, result_path
+from bench.curves.measurement import net_part
 from bench.curves.queueing import Give, Job, Simulation, Station, Take, Use
 from bench.process import BenchError
 

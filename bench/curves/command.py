@@ -65,11 +65,6 @@ def measure(name: str, points: Sequence[int], rounds: int) -> dict[str, Any]:
     }
 
 
-def net_part(point: dict[str, float]) -> float:
-    """Part of a point's time that is left without the time in which the resizer was ready and others had its core."""
-    return 1 - max(point["resizer_busy_percent"] - point["resizer_cpu_percent"], 0.0) / 100
-
-
 def _say(text: str) -> None:
     print(f"   {text}", file=sys.stderr, flush=True)
 

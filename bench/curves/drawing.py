@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from bench.curves.command import net_part
+from bench.curves.measurement import net_part
 
 _PARTS = ("resizer", "api_server", "driver")
 _LABELS = ("resizer", "API server", "driver")

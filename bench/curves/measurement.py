@@ -33,6 +33,11 @@ def median_point(points: list[Point]) -> Point:
     return {name: round(statistics.median(p[name] for p in points), 5) for name in points[0]}
 
 
+def net_part(point: Point) -> float:
+    """Part of a point's time that is left without the time in which the resizer was ready and others had its core."""
+    return 1 - max(point["resizer_busy_percent"] - point["resizer_cpu_percent"], 0.0) / 100
+
+
 async def measure_claims(counts: tuple[int, ...], *, rounds: int, say: Say) -> list[Point]:
     """A cold start among so many claims and as many volumes: seconds, CPU and memory; and the idle time after it."""
     points = []

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from resizer.devcluster.apiserver import failure, stream
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.faults import Fault
 from resizer.devcluster.endpoint import (
     ATTACHMENTS,
@@ -209,7 +210,7 @@ def no_watch_list(monkeypatch):
         known(query)
         if query.get("sendInitialEvents") is not None:
             text = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
-            raise failure.invalid_options([failure.Cause.forbidden("sendInitialEvents", text)])
+            raise failure.invalid_options([Cause.forbidden("sendInitialEvents", text)])
 
     monkeypatch.setattr(stream, "_check_options", refuse)
 

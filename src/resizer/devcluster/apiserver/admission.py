@@ -6,18 +6,12 @@ what is refused.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from resizer.devcluster.apiserver import failure
 from resizer.devcluster.apiserver.kinds.claim import requested
 from resizer.devcluster.apiserver.quota import QuotaKeeper
 from resizer.devcluster.apiserver.resource import Document, Resource
 from resizer.devcluster.apiserver.store import Key, Store
 from resizer.model.quantity import parse_quantity
-
-if TYPE_CHECKING:
-    from resizer.devcluster.apiserver.engine import Engine
-    from resizer.devcluster.apiserver.target import Target
 
 _KEPT_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -88,18 +82,10 @@ class Admission:
         if resource.plural == "namespaces":
             doc["status"] = {"phase": "Terminating"}
 
-    def after_mark(self, engine: Engine, target: Target) -> None:
-        """Empty a namespace that is going."""
-        if target.resource.plural == "namespaces":
-            engine.empty_namespace(target.name)
-
-    def after_remove(self, engine: Engine, resource: Resource, key: Key) -> None:
-        """Recount quotas; let a namespace go when its last object has gone."""
-        self._quotas.recount(resource, key[0])
-        if resource.namespaced:
-            home = self._namespaces.objects.get(("", key[0]))
-            if home is not None and b'"deletionTimestamp"' in home.raw:
-                engine.let_go(self._namespaces.resource, ("", key[0]))
+    def going_namespace(self, resource: Resource, key: Key) -> Key | None:
+        """Name the deleted namespace that the object was in: it goes when its last object has gone."""
+        home = self._namespaces.objects.get(("", key[0])) if resource.namespaced else None
+        return ("", key[0]) if home is not None and b'"deletionTimestamp"' in home.raw else None
 
     def _check_expansion(self, resource: Resource, new: Document, old: Document) -> None:
         if not parse_quantity(requested(new)) > parse_quantity(requested(old)):

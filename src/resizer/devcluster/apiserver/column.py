@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from resizer.devcluster.apiserver.resource import Document
-from resizer.devcluster.apiserver.table import AGE, NAME, Column, age
+from resizer.devcluster.apiserver.resource import Column, Document
+from resizer.devcluster.apiserver.table import AGE, NAME, age
 
 _DOCS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes"
 _MODES = {

@@ -15,7 +15,8 @@ from typing import Any
 
 from resizer.devcluster.apiserver import failure
 from resizer.devcluster.apiserver.admission import Admission
-from resizer.devcluster.apiserver.failure import ApiError, Cause, DecodeError
+from resizer.devcluster.apiserver.cause import Cause
+from resizer.devcluster.apiserver.failure import ApiError, DecodeError
 from resizer.devcluster.apiserver.names import check_name
 from resizer.devcluster.apiserver.resource import Document, Resource
 from resizer.devcluster.apiserver.shape import normalise, ordered, unknown_fields
@@ -122,7 +123,8 @@ class Engine:
             meta["deletionGracePeriodSeconds"] = grace_s
             self._admission.mark(target.resource, doc)
             version = self.store.put(collection, target.key, ordered(doc))
-            self._admission.after_mark(self, target)
+            if target.resource.plural == "namespaces":
+                self._empty_namespace(target.name)
             return Written(version.raw, gone=target.key not in collection.objects, uid=old.uid)
         version = self._remove(target.resource, target.key, doc)
         return Written(version.raw, gone=True, uid=old.uid)
@@ -138,7 +140,7 @@ class Engine:
             if max(last, doc["metadata"]["creationTimestamp"]) < limit:
                 self._remove(events.resource, version.key, doc)
 
-    def let_go(self, resource: Resource, key: Key) -> None:
+    def _let_go(self, resource: Resource, key: Key) -> None:
         """Remove an object that is marked as deleted, if nothing holds it any longer."""
         version = self.store.collection(resource).objects.get(key)
         if version is None:
@@ -157,7 +159,7 @@ class Engine:
         doc["spec"]["nodeName"] = node
         self.store.put(self.store.collection(target.resource), target.key, doc)
 
-    def empty_namespace(self, namespace: str) -> None:
+    def _empty_namespace(self, namespace: str) -> None:
         """Delete everything in a namespace; what finalizers hold stays until it is let go."""
         for collection in self.store:
             if collection.resource.namespaced:
@@ -166,7 +168,10 @@ class Engine:
 
     def _remove(self, resource: Resource, key: Key, doc: Document) -> Version:
         version = self.store.remove(self.store.collection(resource), key, ordered(doc))
-        self._admission.after_remove(self, resource, key)
+        self._admission.after_write(resource, key)
+        home = self._admission.going_namespace(resource, key)
+        if home is not None:
+            self._let_go(self.store.named("namespaces").resource, home)
         return version
 
     def _check_body(self, resource: Resource, body: Document, options: WriteOptions) -> None:

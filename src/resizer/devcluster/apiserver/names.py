@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from resizer.devcluster.apiserver.failure import Cause
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.resource import Document, Resource
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

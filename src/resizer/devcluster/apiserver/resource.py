@@ -7,13 +7,11 @@ which does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-if TYPE_CHECKING:
-    from resizer.devcluster.apiserver.failure import Cause
-    from resizer.devcluster.apiserver.table import Column
+from resizer.devcluster.apiserver.cause import Cause
 
 Document = dict[str, Any]
 """A decoded JSON object. Never shared: whoever holds one may change it."""
@@ -62,6 +60,28 @@ class Rules:
         """Check a change of the status."""
         del new, old
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of `kubectl get`. The description is part of the wire format: a client may show it."""
+
+    name: str
+    value: Callable[[Document], Any]
+    description: str = ""
+    priority: int = 0
+    type: str = "string"
+    format: str = ""
+
+    def definition(self) -> Document:
+        """Describe the column."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "format": self.format,
+            "description": self.description,
+            "priority": self.priority,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from resizer.devcluster.apiserver import failure
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.faults import ActiveFault, Faults
 from resizer.devcluster.apiserver.handler import Call, selection_of
 from resizer.devcluster.apiserver.present import Presenter, negotiate
@@ -140,4 +141,4 @@ def _check_options(query: Mapping[str, str]) -> None:
     elif initial == "true" and not _wants_bookmarks(query):
         field, text = "allowWatchBookmarks", "sendInitialEvents requires allowWatchBookmarks"
     if field:
-        raise failure.invalid_options([failure.Cause.forbidden(field, text)])
+        raise failure.invalid_options([Cause.forbidden(field, text)])

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from resizer.devcluster.apiserver.resource import Document
-
-if TYPE_CHECKING:
-    from resizer.devcluster.apiserver.resource import Resource
+from resizer.devcluster.apiserver.resource import Column, Document, Resource
 
 NAME_TEXT = (
     "Name must be unique within a namespace. Is required when creating resources, although some resources may allow "
@@ -24,28 +19,6 @@ AGE_TEXT = (
     "in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column. The description is part of the wire format: a client may show it."""
-
-    name: str
-    value: Callable[[Document], Any]
-    description: str = ""
-    priority: int = 0
-    type: str = "string"
-    format: str = ""
-
-    def definition(self) -> Document:
-        """Describe the column."""
-        return {
-            "name": self.name,
-            "type": self.type,
-            "format": self.format,
-            "description": self.description,
-            "priority": self.priority,
-        }
 
 
 def age(text: str | None, *, now: dt.datetime | None = None) -> str:

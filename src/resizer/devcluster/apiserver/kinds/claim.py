@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from resizer.devcluster.apiserver.failure import Cause
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
 from resizer.model.quantity import parse_quantity
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from resizer.devcluster.apiserver.failure import Cause
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
 
 _BINDING_MODES = ("Immediate", "WaitForFirstConsumer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from resizer.devcluster.apiserver.failure import Cause
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
 
 _FROZEN_POD = (

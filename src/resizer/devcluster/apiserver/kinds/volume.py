@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from resizer.devcluster.apiserver.failure import Cause
+from resizer.devcluster.apiserver.cause import Cause
 from resizer.devcluster.apiserver.resource import Document, Rules
 from resizer.model.quantity import parse_quantity
 
