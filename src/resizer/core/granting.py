@@ -174,7 +174,8 @@ def notice_node_success(claim: Claim, snapshot: Snapshot, memory: Memory) -> tup
     """The node has finished what this process was waiting for: count it, and begin afresh."""
     if memory.phase != "node-resize" or claim.capacity_bytes < memory.target_bytes or claim.state:
         return memory, ()
-    return Memory(), (noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes),)
+    # Left even if more is asked for already: that is another growth, and its node has not been asked yet.
+    return Memory(), (noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes), Leave())
 
 
 def finish(claim: Claim, snapshot: Snapshot, memory: Memory, observation: FinishRecorded, policy: Policy) -> Step:

@@ -159,3 +159,19 @@ async def test_being_cancelled_at_any_await_leaves_a_claim_that_the_next_look_fi
         assert set(plugin.calls) == {5 * GI}
         assert len(plugin.calls) <= 2
     assert ends == {("5Gi", "NodeResizePending", ("Resizing", "FileSystemResizePending"), "5Gi")}
+
+
+async def test_the_nodes_part_ends_with_the_growth_although_more_is_asked_for(rig):
+    """A second growth waits for the first: the node has done that one, and its stage is measured to that moment."""
+    here = rig()
+    here.plugin.answer = lambda size: Expansion(size, node_expansion_required=True)
+    assert (await here.loop.look(KEY)).outcome == "waiting-for-node"
+    here.server.by_key[KEY] = replace(here.server.claim(KEY), requested="9Gi")
+    assert (await here.loop.look(KEY)).outcome == "waiting-for-node"
+    grown = replace(here.server.claim(KEY), capacity="5Gi", state="", conditions=())
+    here.server.by_key[KEY] = grown
+    assert (await here.loop.look(KEY)).outcome == "waiting-for-node"
+    assert here.plugin.calls == [5 * GI, 9 * GI]
+    ends = [said["stage"] for _, said in here.stages.named("stage_finished")]
+    begins = [said["stage"] for _, said in here.stages.named("stage_started")]
+    assert (begins.count("node-resize"), ends.count("node-resize")) == (2, 1)

@@ -47,10 +47,18 @@ async def test_claims_of_one_pod_share_a_patch(nudging):
 async def test_nudges_are_counted_from_the_annotation(nudging):
     """A new process reads what an earlier one did, and nonsense counts as nothing."""
     _, nudger, _ = await nudging()
+    await asyncio.sleep(10)
     told = replace(POD, nudged_at="2026-09-21T14:13:21.000000Z,2026-09-21T14:13:26.000000Z,nonsense")
     assert len(nudger.times_since(told, BEGAN_S)) == 2
     assert len(nudger.times_since(told, BEGAN_S + 5)) == 1
     assert read_times("x" * 5000) == []
+
+
+async def test_a_nudge_from_the_future_counts_for_nothing(nudging):
+    """A clock that was set back, or another's that is fast: what is due now is sent all the same."""
+    _, nudger, _ = await nudging()
+    told = replace(POD, nudged_at="2026-09-21T15:13:20.000000Z")
+    assert nudger.times_since(told, BEGAN_S) == []
 
 
 async def test_the_annotation_keeps_the_last_three(nudging):
@@ -101,9 +109,7 @@ async def test_a_waiting_claim_nudges_at_once_then_after_5_and_30_seconds(server
     """Three nudges, no more, and none while the node is at work or for a pod that only reads."""
     reader = replace(POD, name="reader", uid="pod-2", mounts=(PodMount("data", read_only=True),))
     api = server(pods=(POD, reader))
-    loop = asyncio.get_running_loop()
-    nudger = Nudger(api, now=lambda: BEGAN_S + loop.time(), on_refused=lambda _: None)
-    node = NodeResize(api, api, nudger, driver=DRIVER, telemetry=silent(), now=lambda: BEGAN_S + loop.time())
+    node, loop = _node(api, silent), asyncio.get_running_loop()
     began_s, sent = loop.time(), []
     while True:
         before = len(api.written)
@@ -116,6 +122,42 @@ async def test_a_waiting_claim_nudges_at_once_then_after_5_and_30_seconds(server
     assert (await node.run(CLAIM, AwaitNode(loop.time() + BEGAN_S, is_begun=True))).check_after_s is None
     assert len(api.written) == 3
     node.close()
+
+
+async def test_a_list_of_pods_that_is_late_costs_no_nudge(server, silent):
+    """The API server lists the pods too late for the first look: the claim is looked at again, and its pod nudged."""
+    api, listed = server(pods=(POD,)), asyncio.Event()
+    api.wait_synced = listed.wait
+    node, loop = _node(api, silent), asyncio.get_running_loop()
+    waiting = AwaitNode(BEGAN_S + loop.time(), is_begun=False)
+    for _ in range(3):
+        awaited = await node.run(CLAIM, waiting)
+        assert awaited.check_after_s is not None
+        await asyncio.sleep(awaited.check_after_s)
+    assert not api.written
+    listed.set()
+    await node.run(CLAIM, waiting)
+    assert len(api.written) == 1
+    node.close()
+
+
+async def test_pods_that_may_not_be_listed_are_not_asked_for_again(server, silent):
+    """Without the right to pods there is nothing to come back for."""
+    api = server(pods=(POD,))
+
+    async def refuse():
+        raise ForbiddenError("no", verb="list", resource="pods")
+
+    api.wait_synced = refuse
+    node = _node(api, silent)
+    assert (await node.run(CLAIM, AwaitNode(BEGAN_S, is_begun=False))).check_after_s is None
+    node.close()
+
+
+def _node(api, silent):
+    loop = asyncio.get_running_loop()
+    nudger = Nudger(api, now=lambda: BEGAN_S + loop.time(), on_refused=lambda _: None)
+    return NodeResize(api, api, nudger, driver=DRIVER, telemetry=silent(), now=lambda: BEGAN_S + loop.time())
 
 
 async def test_a_cancelled_waiter_does_not_take_the_others_nudge(nudging):

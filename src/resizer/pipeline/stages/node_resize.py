@@ -118,15 +118,20 @@ class NodeResize:
         """Nudge the pods whose time it is; return in how many seconds the next one's is, None for never."""
         if self._nudger is None or self._nudger.is_refused or effect.is_begun:
             return None
-        pods = await self._pods_of(claim)
-        due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
+        try:
+            pods = _running(await self._list_pods(claim), claim)
+        except TimeoutError:
+            return LISTED_WITHIN_S  # the list may yet come, and the nudge is not lost
+        except ApiError:
+            return None
+        due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods]
         now_s = self._now()
-        ripe = [pod for pod, at in zip(pods or (), due, strict=True) if at is not None and at <= now_s]
+        ripe = [pod for pod, at in zip(pods, due, strict=True) if at is not None and at <= now_s]
         if ripe:
             if any(self._nudger.times_since(pod, effect.since_wall_s) for pod in ripe):
                 self._telemetry.stage_retried(driver=self._driver, stage="node-resize")
             await asyncio.gather(*(self._nudger.nudge(pod) for pod in ripe))
-            due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods or ()]
+            due = [self._next_nudge(pod, effect.since_wall_s) for pod in pods]
         later = [at - now_s for at in due if at is not None]
         return max(SOONEST_S, min(later)) if later else None
 
@@ -219,27 +224,28 @@ class NodeResize:
         """Running pods that mount the claim; None when they could not be listed."""
         self.prepare(claim)
         pods = await self._all_pods_of(claim)
-        if pods is None:
-            return None
-        return [
-            pod
-            for pod in pods
-            if pod.uses_volumes
-            and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
-        ]
+        return None if pods is None else _running(pods, claim, read_write_only=read_write_only)
 
     async def _all_pods_of(self, claim: Claim) -> list[Pod] | None:
         """Pods that mount the claim, in any phase; None when they are not held or could not be listed."""
-        held = self._held.get(claim.uid)
-        if held is None:
+        if claim.uid not in self._held:
             return None
         try:
+            return await self._list_pods(claim)
+        except (TimeoutError, ApiError):
+            return None
+
+    async def _list_pods(self, claim: Claim) -> list[Pod]:
+        """Pods that mount the claim, in any phase. Raises TimeoutError when the list is late, or what refuses it."""
+        self._hold(claim)
+        held = self._held[claim.uid][1]
+        try:
             async with asyncio.timeout(LISTED_WITHIN_S):
-                await held[1].wait_synced()
+                await held.wait_synced()
         except (TimeoutError, ApiError) as error:
             log.info("node.pods_unknown", namespace=claim.namespace, error=str(error) or "no list in time")
-            return None
-        return held[1].pods_of(claim.name)
+            raise
+        return held.pods_of(claim.name)
 
     def _next_nudge(self, pod: Pod, since_s: float) -> float | None:
         """When this pod is to be nudged next, Unix seconds; None when it has had all its nudges."""
@@ -248,3 +254,13 @@ class NodeResize:
         if len(sent) >= len(NUDGE_AFTER_S):
             return None
         return (sent[0] if sent else since_s) + NUDGE_AFTER_S[len(sent)]
+
+
+def _running(pods: list[Pod], claim: Claim, *, read_write_only: bool = True) -> list[Pod]:
+    """Those that run and mount the claim, unless only for reading."""
+    return [
+        pod
+        for pod in pods
+        if pod.uses_volumes
+        and any(m.claim_name == claim.name and not (read_write_only and m.read_only) for m in pod.mounts)
+    ]

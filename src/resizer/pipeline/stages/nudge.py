@@ -46,10 +46,13 @@ class Nudger:
         return bool(self.refusal)
 
     def times_since(self, pod: Pod, since_s: float) -> list[float]:
-        """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds."""
+        """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds.
+
+        What lies ahead of our clock (it was set back, or another's is fast) is no nudge that has been sent.
+        """
         own = self._sent.get(pod.uid)
         told = own if own is not None else read_times(pod.nudged_at)
-        return sorted(t for t in told if t >= since_s)
+        return sorted(t for t in told if since_s <= t <= self._now())
 
     async def nudge(self, pod: Pod) -> None:
         """Nudge this pod, together with whoever asks for it in the next moment. Never raises."""
