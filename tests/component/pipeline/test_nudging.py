@@ -239,6 +239,19 @@ async def test_without_the_right_the_kubelets_own_sync_grows(folder):
         assert len(patched(rig)) == tried
 
 
+async def test_with_nudging_off_no_pod_is_looked_at(folder):
+    """Who turns nudging off waits as with the peer, and pods are neither listed nor watched for it."""
+    async with running_rig(folder, ON_NODE) as rig, nodes_of(rig) as nodes:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.start(nudge=False)
+        await rig.wait(lambda: state(rig) == "NodeResizePending")
+        nodes.grow("writer", "data")
+        await rig.wait(lambda: bool(rig.logged("claim.grown")))
+        assert is_grown(rig)()
+        assert opened(rig) == []
+
+
 def with_volumes(name: str, sources: list[Document]) -> Document:
     """A pod of one container that mounts these volumes, `v0` and so on."""
     body = pod_body(name, "")

@@ -55,10 +55,23 @@ async def test_nudges_are_counted_from_the_annotation(nudging):
 
 
 async def test_a_nudge_from_the_future_counts_for_nothing(nudging):
-    """A clock that was set back, or another's that is fast: what is due now is sent all the same."""
-    _, nudger, _ = await nudging()
-    told = replace(POD, nudged_at="2026-09-21T15:13:20.000000Z")
-    assert nudger.times_since(told, BEGAN_S) == []
+    """A clock that was set back, or another's that is fast: what is due now is sent all the same, and counted."""
+    api, nudger, _ = await nudging(nudged_at="2026-09-21T15:13:20.000000Z,2026-09-21T15:13:25.000000Z")
+    assert nudger.times_since(api.pods[POD.key], BEGAN_S) == []
+    for sent in range(1, 4):
+        await nudger.nudge(api.pods[POD.key])
+        assert len(nudger.times_since(api.pods[POD.key], BEGAN_S)) == sent
+
+
+async def test_another_replicas_nudges_count_as_well(nudging):
+    """A replica that led before and leads again goes on counting where the one in between stopped."""
+    api, nudger, _ = await nudging()
+    await nudger.nudge(POD)
+    await asyncio.sleep(10)
+    began_s = BEGAN_S + 5
+    told = replace(api.pods[POD.key], nudged_at=f"{api.pods[POD.key].nudged_at},2026-09-21T14:13:26.000000Z")
+    assert len(nudger.times_since(told, BEGAN_S)) == 2
+    assert len(nudger.times_since(told, began_s)) == 1
 
 
 async def test_the_annotation_keeps_the_last_three(nudging):

@@ -72,8 +72,8 @@ class NodeResize:
         self._known_nodes: dict[str, tuple[float, bool, Node | None]] = {}
 
     def prepare(self, claim: Claim) -> None:
-        """Have the claim's pods at hand by the time its node's turn comes."""
-        if self._agents is not None or self._nudger is None or not self._nudger.is_refused:
+        """Have the claim's pods at hand by the time its node's turn comes, if anything is done for them then."""
+        if self._agents is not None or (self._nudger is not None and not self._nudger.is_refused):
             self._hold(claim)
 
     def forget(self, claim_uid: str, *, outcome: str = "success") -> None:

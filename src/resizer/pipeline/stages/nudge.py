@@ -46,13 +46,8 @@ class Nudger:
         return bool(self.refusal)
 
     def times_since(self, pod: Pod, since_s: float) -> list[float]:
-        """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds.
-
-        What lies ahead of our clock (it was set back, or another's is fast) is no nudge that has been sent.
-        """
-        own = self._sent.get(pod.uid)
-        told = own if own is not None else read_times(pod.nudged_at)
-        return sorted(t for t in told if since_s <= t <= self._now())
+        """When this pod has been nudged since then: by this process, or by the annotation's word. Unix seconds."""
+        return [t for t in self._times(pod) if t >= since_s]
 
     async def nudge(self, pod: Pod) -> None:
         """Nudge this pod, together with whoever asks for it in the next moment. Never raises."""
@@ -72,6 +67,14 @@ class Nudger:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _times(self, pod: Pod) -> list[float]:
+        """The last nudges that are known of: our own, of which the cache may lag behind, and another replica's.
+
+        What lies ahead of our clock (it was set back, or another's is fast) is no nudge that has been sent.
+        """
+        known = {*self._sent.get(pod.uid, ()), *read_times(pod.nudged_at)}
+        return sorted(t for t in known if t <= self._now())[-MOST:]
+
     def _remember(self, pod: Pod, times: tuple[float, ...]) -> None:
         """Keep what was sent, of the newest pods: of the others the annotation tells."""
         self._sent.pop(pod.uid, None)
@@ -87,10 +90,8 @@ class Nudger:
             del self._gathering[pod.uid]
         if self.is_refused:
             return
-        earlier = self._sent.get(pod.uid, tuple(read_times(pod.nudged_at)))
-        times = (*earlier, self._now())[-MOST:]
-        self._remember(pod, times)
-        value = ",".join(_text(t) for t in times)
+        value = ",".join(_text(t) for t in (*self._times(pod), self._now())[-MOST:])
+        self._remember(pod, tuple(read_times(value)))  # as the annotation has them, to the microsecond
         try:
             answer = await self._writer.patch_pod_status(pod, {"metadata": {"annotations": {NUDGED_AT: value}}})
         except ForbiddenError as error:
