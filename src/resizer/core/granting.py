@@ -203,5 +203,4 @@ def _forget_failures(memory: Memory) -> Memory:
         attempt_before="",
         not_before_s=0.0,
         blockers=Users(),
-        excused_s=None,
     )

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from resizer.core import noting
 from resizer.core.machine import advance
 from resizer.core.state import (
+    AwaitNode,
     CallDriver,
     Expanded,
     Failed,
@@ -322,3 +324,27 @@ def test_a_node_only_driver_is_never_called(world):
     day.appear()
     day.run_until(10.0)
     assert (day.volume.capacity, day.claim.state, day.claim.allocated) == ("6G", "NodeResizePending", "6G")
+
+
+def test_a_wish_that_changed_while_the_node_was_refusing_again_does_not_wait(snapshot, claim):
+    """The node refuses a verified size a second time; the user asked for another one in between: that goes at once."""
+    at_node = dict(allocated="5Gi", state="NodeResizePending")
+    grown = replace(VOLUME, capacity="5Gi")
+    pending = PendingRecorded(TARGET, is_verified=True)
+    memory = advance(snapshot(claim(**at_node), grown), Memory(from_bytes=3 * GI), pending, POLICY).memory
+    refused = dict(allocated="5Gi", state="NodeResizeInfeasible", conditions=(Condition("Resizing", "True"),))
+    same = advance(snapshot(claim(**refused), grown, mono_s=1.0), memory, Started(), POLICY)
+    assert isinstance(same.effect, Settle)
+    other = advance(snapshot(claim(**refused, requested="4Gi"), grown, mono_s=1.0), memory, Started(), POLICY)
+    assert isinstance(other.effect, CallDriver)
+
+
+def test_a_new_process_counts_the_nodes_time_from_the_claims_own_word(snapshot, claim):
+    """A restart neither begins the nudges again nor puts off what is said of a node that is late."""
+    earlier = replace(snapshot().now, wall_s=snapshot().now.wall_s - 400)
+    since = Condition("FileSystemResizePending", "True", last_transition_time=noting.timestamp(earlier))
+    waiting = claim(allocated="5Gi", state="NodeResizePending", conditions=(since,))
+    step = advance(snapshot(waiting, replace(VOLUME, capacity="5Gi")), Memory(), Started(), POLICY)
+    assert isinstance(step.effect, AwaitNode)
+    assert step.effect.since_wall_s == snapshot().now.wall_s - 400
+    assert step.effect.late_after_s == POLICY.node_timeout_s - 400

@@ -1,6 +1,7 @@
 """The claim loop around the core: conflicts, an API server that is away, another uid under the same name."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from msgspec.structs import replace
@@ -8,7 +9,8 @@ from msgspec.structs import replace
 from resizer.core.state import Memory
 from resizer.model.driver import Expansion
 from resizer.model.errors import ConflictError, DriverError, NotFoundError, UnavailableError
-from tests.unit.pipeline.conftest import CLAIM, GI, Plugin, Rig, Server
+from resizer.model.objects import Condition
+from tests.unit.pipeline.conftest import CLAIM, GI, VOLUME, Plugin, Rig, Server
 
 pytestmark = pytest.mark.looptime
 KEY = CLAIM.key
@@ -81,6 +83,7 @@ async def test_an_answer_is_kept_while_the_api_server_is_away(rig, down):
     here.server.fail = lambda *_: None
     assert (await here.loop.look(KEY)).outcome == "finished"
     assert here.plugin.calls == [5 * GI]
+    assert len(here.memories) == 0
 
 
 async def test_a_failure_is_kept_while_the_api_server_is_away(rig):
@@ -119,6 +122,78 @@ async def test_another_uid_under_the_same_name_is_another_claim(rig):
     assert len(here.memories) == 0
 
 
+async def test_an_answer_is_not_written_to_a_successor_that_stands_just_like_it(rig):
+    """The new claim has taken the volume over, and a restored status with the same target: its uid decides."""
+    here = rig()
+    successor = replace(CLAIM, uid="uid-2", version="50", allocated="5Gi", state="ControllerResizeInProgress")
+
+    def swap(size):
+        here.server.by_key[KEY] = successor
+        here.server.volumes["pv"] = replace(here.server.volume("pv"), claim_uid="uid-2")
+        return Expansion(size, node_expansion_required=False)
+
+    here.plugin.answer = swap
+    assert (await here.loop.look(KEY)).outcome == "gone"
+    assert here.server.claim(KEY) == successor
+    assert here.server.volume("pv").capacity == "3Gi"
+
+
+class Behind(Server):
+    """A cache that lags: what really stands comes into it when it is read."""
+
+    def __init__(self, claim, volume, really):
+        super().__init__(claim, volume)
+        self.really = really
+
+    async def read_claim(self, key):
+        self.by_key[key] = self.really.get("claim", self.by_key[key])
+        return self.by_key[key]
+
+    async def read_volume(self, name):
+        self.volumes[name] = self.really.get("volume", self.volumes[name])
+        return self.volumes[name]
+
+
+BEGUN = replace(CLAIM, allocated="5Gi", state="ControllerResizeInProgress", conditions=(Condition("Resizing", "True"),))
+
+
+@pytest.mark.parametrize(
+    ("volume", "really"),
+    [
+        (VOLUME, {"volume": replace(VOLUME, claim_uid="uid-9")}),
+        (VOLUME, {"claim": replace(BEGUN, allocated="4Gi", requested="3Gi")}),
+        # A write to the volume says nothing of the claim.
+        (replace(VOLUME, pre_resize_capacity="2Gi"), {"claim": replace(BEGUN, allocated="4Gi", requested="3Gi")}),
+    ],
+    ids=["volume", "claim", "claim-after-a-clean-up"],
+)
+async def test_a_target_found_recorded_is_asked_for_only_as_it_really_stands(rig, volume, really):
+    """The cache of a process that begins to lead may lag: claim and volume are read before its first call."""
+    here = rig(Behind(BEGUN, volume, really))
+    await here.loop.look(KEY)
+    assert here.plugin.calls == []
+
+
+async def test_attachments_are_watched_only_while_the_volume_has_to_be_free(rig):
+    """The driver wanted the volume unused, and then fails for another reason: nobody waits for a detach any longer."""
+    here = rig()
+    held = Counter()
+    here.server.hold = lambda namespace="": held.update([namespace]) or here.server
+    here.server.release = lambda namespace="": held.subtract([namespace])
+    codes = iter(("FAILED_PRECONDITION", "INTERNAL"))
+
+    def refuse(_):
+        raise DriverError(next(codes), "no")
+
+    here.plugin.answer = refuse
+    delay_s = (await here.loop.look(KEY)).requeue_after_s
+    assert held[""] == 1
+    await asyncio.sleep(delay_s)
+    assert (await here.loop.look(KEY)).outcome == "retry"
+    assert len(here.plugin.calls) == 2
+    assert held[""] == 0
+
+
 async def test_memory_of_a_forgotten_claim_is_gone(rig):
     """What was learnt of a deleted claim is not applied to the next of its name."""
     here = rig()
@@ -140,6 +215,19 @@ async def test_a_claim_gone_under_a_patch_is_put_down(rig):
 
     here.server.fail = fail
     assert (await here.loop.look(KEY)).outcome == "retry"
+
+
+async def test_an_api_server_that_stays_away_is_asked_less_and_less(rig):
+    """Also for a claim of which nothing else is remembered: here only a label is to be taken off."""
+    here = rig(Server(replace(CLAIM, requested="3Gi", node_labels=("csi-resizer.dev/node-0",))))
+
+    def fail(verb, what):
+        raise UnavailableError("away", verb=verb, resource=what)
+
+    here.server.fail = fail
+    delays_s = [(await here.loop.look(KEY)).requeue_after_s for _ in range(5)]
+    assert delays_s == sorted(delays_s)
+    assert delays_s[-1] > 10
 
 
 async def test_being_cancelled_at_any_await_leaves_a_claim_that_the_next_look_finishes():
