@@ -54,6 +54,22 @@ async def test_a_bug_in_one_claim_backs_off_that_claim_only(new_queue):
     assert len(looks.times["good"]) >= 9
 
 
+async def test_a_look_without_a_bug_ends_the_back_off(new_queue):
+    """What went wrong before a look that went well is over: the next bug waits a second again."""
+    queue, looks = new_queue(), Looks()
+    bug, well = ValueError("bug"), Result("retry", 5.0)
+    answers = iter((bug, bug, well, bug, well))
+
+    async def look(key):
+        looks.answers = {key: next(answers)}
+        return await looks(key)
+
+    queue.add("bad")
+    await _run(queue, look, count=1, seconds=11)
+    waits = [round(b - a, 1) for a, b in zip(looks.times["bad"], looks.times["bad"][1:], strict=False)]
+    assert waits == [1.1, 2.1, 5.1, 1.1]
+
+
 async def test_a_claim_has_one_worker_however_often_it_is_added(new_queue):
     """A hundred changes while a worker has the claim make one more look, by one worker at a time."""
     queue, looks = new_queue(), Looks()
