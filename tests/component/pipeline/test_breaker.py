@@ -77,6 +77,18 @@ def test_a_probe_that_is_cut_off_gives_its_place_to_the_next():
     assert ask(breaker, 1.0) == 0
 
 
+def test_a_probe_that_says_nothing_does_not_keep_the_others_away():
+    """A slow volume's call may take minutes: meanwhile the next probe goes, one for each delay, and ends it all."""
+    breaker = Breaker(first_s=1.0)
+    breaker.trip(0.0)
+    assert ask(breaker, 1.0, "slow") == 0
+    assert 0 < ask(breaker, 1.5, "fast") < 1
+    assert ask(breaker, 2.0, "fast") == 0
+    assert ask(breaker, 2.0, "next") > 0
+    breaker.succeed()
+    assert ask(breaker, 2.0, "next") == 0
+
+
 def test_late_failures_do_not_prolong_it():
     """Calls that were under way when it opened end in failures, too: those are no news."""
     breaker = Breaker(first_s=1.0)

@@ -124,3 +124,21 @@ async def test_claims_grow_soon_after_a_driver_is_back(folder):
             await rig.wait(lambda: any(e["claim"] == "default/data" for e in rig.logged("claim.looked_at")))
         await rig.wait(is_grown(rig), timeout_s=15)
         assert len(rig.sizes()) == 1
+
+
+async def test_a_slow_volume_that_probes_does_not_hold_up_the_others(folder):
+    """The first call to a driver that is back hangs: the driver's other claims grow all the same, seconds later."""
+    slow = msgspec.structs.replace(FAST, answers={f"{EXPAND}/h-slow": (Answer(hang=True),)})
+    async with running_rig(folder, slow) as rig:
+        rig.seed("first")
+        rig.start(retry_interval_start="100ms", retry_interval_max="5m")
+        await rig.wait(is_grown(rig, name="first"))
+        async with rig.away(rig.driver):
+            await rig.wait(lambda: bool(rig.logged("driver.lost")))
+            rig.seed("slow")
+            await rig.wait(lambda: bool(rig.logged("driver.circuit_open")))
+        await rig.wait(lambda: bool(rig.sizes("slow")))
+        rig.seed()
+        await rig.wait(is_grown(rig), timeout_s=10)
+        rig.driver.release(EXPAND)
+        await rig.wait(is_grown(rig, name="slow"))

@@ -29,7 +29,7 @@ from resizer.core.state import (
     Users,
 )
 from resizer.core.target import Target
-from resizer.core.verdict import classify
+from resizer.core.verdict import classify, not_called
 from resizer.model.driver import DriverFacts, Expansion
 from resizer.model.objects import RESIZE_CONDITIONS, Condition
 from tests.parity.simulation import Simulation
@@ -227,6 +227,41 @@ def test_users_are_asked_for_only_where_it_matters(snapshot, claim):
     assert type(careful.effect).__name__ == "ObserveUsers"
     careless = advance(snapshot(claim(**BEGUN)), Memory(), answer, Policy(handle_in_use=False))
     assert isinstance(careless.effect, RecordClaim)
+
+
+def test_pods_that_can_no_longer_be_read_have_not_gone(snapshot, claim):
+    """A driver that wants the volume unused is tried early when its pod goes, not when nobody can tell any longer."""
+    waiting = Memory(
+        failures=1,
+        failure=classify("FAILED_PRECONDITION", "in use"),
+        attempt="failed",
+        not_before_s=300.0,
+        blockers=Users(running_pod=True, attached=True),
+    )
+    ready = claim(**BEGUN, conditions=(Condition("Resizing", "True"),))
+    unknown = advance(snapshot(ready, users=Users()), waiting, Started(), POLICY)
+    assert unknown.effect == Settle("waiting", 300.0, "offline-required")
+    gone = advance(snapshot(ready, users=Users(running_pod=False, attached=True)), waiting, Started(), POLICY)
+    assert isinstance(gone.effect, CallDriver)
+
+
+def test_an_open_circuit_is_no_refusal_that_makes_the_named_time_longer(snapshot, claim):
+    """Only the driver's own word counts: not having been called says nothing of how patient it wants us."""
+    turned_away = replace(not_called("circuit open"), retry_after_s=2.0)
+    step = advance(snapshot(claim(**BEGUN)), Memory(repeats=1), Failed(TARGET, turned_away), POLICY)
+    assert step.memory.repeats == 1
+    limited = replace(classify("RESOURCE_EXHAUSTED", "wait"), retry_after_s=60.0)
+    step = advance(snapshot(claim(**BEGUN)), Memory(repeats=1), Failed(TARGET, limited), POLICY)
+    assert step.memory.repeats == 2
+
+
+def test_an_annotation_that_has_lapsed_is_not_worth_a_write(snapshot, claim):
+    """What the retry annotation said is over, and the claim says already that the attempt failed: silence."""
+    said = (Condition("Resizing", "True"), Condition("ControllerResizeError", "True", message="x"))
+    failed = claim(**BEGUN, conditions=said, retry='{"class":"quota","target":"5Gi","notBefore":"2020-01-01T00:00:00Z"}')
+    known = Memory(said=(("failed/5368709120/internal/INTERNAL", 0.0),))
+    step = advance(snapshot(failed), known, Failed(TARGET, classify("INTERNAL", "again")), POLICY)
+    assert isinstance(step.effect, Settle)
 
 
 # ---------------------------------------------------------------- hostile input

@@ -125,6 +125,14 @@ async def test_a_pod_that_goes_wakes_the_claims_it_used(place):
     assert here.waiting() == {DRIVER: 1}
 
 
+async def test_a_pod_made_again_under_its_name_wakes_the_claims_of_the_one_that_went(place):
+    """A list shows a stateful pod's successor in its place, and running already: the one that was there has gone."""
+    here = await place()
+    here.put(CLAIM, VOLUME)
+    here.intake.pod_changed(POD, replace(POD, uid="pod-2", version="2"))
+    assert here.waiting() == {DRIVER: 1}
+
+
 async def test_a_detached_volume_wakes_its_claim(place):
     """The attachment goes after the pod, and the claim is looked at again."""
     here = await place()

@@ -5,9 +5,9 @@ find that out one by one fill its log and our workers. After `OPEN_AFTER` such a
 (a single volume may be unavailable for reasons of its own), the circuit opens: claims are turned away without a call.
 When the delay is over one call is let through as a probe. If it fails in the same way the circuit stays open, twice
 as long as before and `longest_s` at most; every other answer, success or not, shows that the driver is there and
-closes it.
+closes it. A probe that has said nothing for one more delay may be a slow volume's: the next one goes beside it.
 
-    closed --OPEN_AFTER failures in a row, or nobody connected--> open --delay over--> half-open (one probe)
+    closed --OPEN_AFTER failures in a row, or nobody connected--> open --delay over--> half-open (probes)
        ^------------------------- any other answer -------------------------'  '--failure--> open, longer
 
 What turns a claim away also says when to come back: the moment of the next probe, a little later for each claim that
@@ -50,14 +50,15 @@ class Breaker:
         """Return 0 when a call may be made now (if the circuit was open: as its probe), else after how long."""
         if self.state == "closed":
             return 0.0
-        if self.state == "open" and now_s >= self._until_s and not self._gives_way(now_s, volume):
+        if now_s >= self._until_s and not self._gives_way(now_s, volume):
             self.state = "half-open"
             self._fresh.discard(volume)
+            self._until_s = now_s + self._delay_s
             return 0.0
         if volume not in self._failed and len(self._fresh) < REMEMBERED:
             self._fresh.add(volume)
         self._turned_away += 1
-        left_s = max(0.0, self._until_s - now_s) or self._delay_s
+        left_s = max(0.0, self._until_s - now_s)
         return left_s + min(self._turned_away * SPREAD_S, self._longest_s)
 
     def _gives_way(self, now_s: float, volume: str) -> bool:
@@ -94,6 +95,7 @@ class Breaker:
         """The call that was admitted was not made, or was cut off: nothing is known, and the next may probe."""
         if self.state == "half-open":
             self.state = "open"
+            self._until_s = 0.0
 
     def remaining_s(self, now_s: float) -> float:
         """Seconds until the next probe; 0 while calls are made."""
