@@ -177,14 +177,14 @@ def test_a_failure_for_an_old_wish_is_followed_by_the_new_one_at_once(snapshot, 
     assert settled.effect.requeue_after_s == 0.0
 
 
-def test_what_was_not_called_keeps_what_was_known(snapshot, claim):
-    """A missing secret after a failure for good does not bring the old target back."""
-    ready = claim(**BEGUN, requested="4Gi", conditions=(Condition("Resizing", "True"),))
-    memory = Memory(attempt="unknown", attempt_before="failed")
-    step = advance(
-        snapshot(ready), memory, Failed(TARGET, replace(classify("INTERNAL", "x"), outcome="unchanged")), POLICY
-    )
-    assert step.memory.attempt == "failed"
+@pytest.mark.parametrize("known", ["", "failed", "unknown"])
+def test_what_was_not_called_keeps_what_was_known(snapshot, claim, known):
+    """A missing secret neither brings back a target that failed for good, nor drops one whose outcome is open."""
+    ready = claim(**BEGUN, conditions=(Condition("Resizing", "True"),))
+    called = advance(snapshot(ready), Memory(attempt=known), Started(), POLICY)
+    assert isinstance(called.effect, CallDriver)
+    step = advance(snapshot(ready), called.memory, Failed(TARGET, not_called("no secret")), POLICY)
+    assert step.memory.attempt == known
     assert not isinstance(step.effect, RecordClaim)
 
 
@@ -258,7 +258,8 @@ def test_an_open_circuit_is_no_refusal_that_makes_the_named_time_longer(snapshot
 def test_an_annotation_that_has_lapsed_is_not_worth_a_write(snapshot, claim):
     """What the retry annotation said is over, and the claim says already that the attempt failed: silence."""
     said = (Condition("Resizing", "True"), Condition("ControllerResizeError", "True", message="x"))
-    failed = claim(**BEGUN, conditions=said, retry='{"class":"quota","target":"5Gi","notBefore":"2020-01-01T00:00:00Z"}')
+    lapsed = '{"class":"quota","target":"5Gi","notBefore":"2020-01-01T00:00:00Z"}'
+    failed = claim(**BEGUN, conditions=said, retry=lapsed)
     known = Memory(said=(("failed/5368709120/internal/INTERNAL", 0.0),))
     step = advance(snapshot(failed), known, Failed(TARGET, classify("INTERNAL", "again")), POLICY)
     assert isinstance(step.effect, Settle)
@@ -363,11 +364,11 @@ def test_a_node_only_driver_is_never_called(world):
 
 def test_a_wish_that_changed_while_the_node_was_refusing_again_does_not_wait(snapshot, claim):
     """The node refuses a verified size a second time; the user asked for another one in between: that goes at once."""
-    at_node = dict(allocated="5Gi", state="NodeResizePending")
+    at_node = {"allocated": "5Gi", "state": "NodeResizePending"}
     grown = replace(VOLUME, capacity="5Gi")
     pending = PendingRecorded(TARGET, is_verified=True)
     memory = advance(snapshot(claim(**at_node), grown), Memory(from_bytes=3 * GI), pending, POLICY).memory
-    refused = dict(allocated="5Gi", state="NodeResizeInfeasible", conditions=(Condition("Resizing", "True"),))
+    refused = {"allocated": "5Gi", "state": "NodeResizeInfeasible", "conditions": (Condition("Resizing", "True"),)}
     same = advance(snapshot(claim(**refused), grown, mono_s=1.0), memory, Started(), POLICY)
     assert isinstance(same.effect, Settle)
     other = advance(snapshot(claim(**refused, requested="4Gi"), grown, mono_s=1.0), memory, Started(), POLICY)

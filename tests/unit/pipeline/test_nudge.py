@@ -149,8 +149,9 @@ async def test_a_list_of_pods_that_is_late_costs_no_nudge(server, silent):
         await asyncio.sleep(awaited.check_after_s)
     assert not api.written
     listed.set()
-    await node.run(CLAIM, waiting)
-    assert len(api.written) == 1
+    for _ in range(3):
+        await node.run(CLAIM, waiting)
+    assert len(api.written) == 1, "the next ones are counted from the first, not from when it was due"
     node.close()
 
 
