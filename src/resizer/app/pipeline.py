@@ -64,6 +64,8 @@ class Pipeline:
         self._metrics = metrics
         self._rules = rules
         self._connections = connections
+        for connection in connections:
+            connection.on_change(self._driver_changed)
         self._groups: dict[str, DriverGroup] = {}
         self.loop_watch = LoopWatch(metrics.loop, monotonic=time.monotonic)
         self._refusals: list[str] = []
@@ -137,6 +139,12 @@ class Pipeline:
             return
         self._metrics.add_driver(name)
         await self._lead(driver, stop)
+
+    def _driver_changed(self, driver: ConnectedDriver | None) -> None:
+        """Take up what waited for a driver that is connected again; one that is new has no group yet."""
+        group = self._groups.get(driver.facts.name) if driver is not None else None
+        if group is not None:
+            group.driver_returned()
 
     async def _lead(self, driver: ConnectedDriver, stop: asyncio.Event) -> None:
         settings, name = self._settings, driver.facts.name

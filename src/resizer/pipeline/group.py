@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from resizer.core.state import Policy
 from resizer.core.verdict import Rule
+from resizer.core.waiting import end_wait_for_driver
 from resizer.model.objects import Claim
 from resizer.pipeline.claim import ClaimLoop, Stages, Telemetry
 from resizer.pipeline.gate import RecoveryGate
@@ -110,15 +111,16 @@ class DriverGroup:
             agents=around.writer if around.node_agents else None,
             nodes=around.nodes,
         )
+        self._controller = ControllerResize(
+            plugin,
+            secrets=around.secrets,
+            lease=lease,
+            telemetry=around.stages,
+            breaker=self._breaker,
+            rules=rules,
+        )
         stages = Stages(
-            ControllerResize(
-                plugin,
-                secrets=around.secrets,
-                lease=lease,
-                telemetry=around.stages,
-                breaker=self._breaker,
-                rules=rules,
-            ),
+            self._controller,
             self._node,
             StatusPatch(around.writer, driver=driver, telemetry=around.stages),
         )
@@ -160,6 +162,15 @@ class DriverGroup:
                 await work
             self._node.close()
             log.info("group.ended", driver=self.driver)
+
+    def driver_returned(self) -> None:
+        """Look at once at the claims that were turned away while nobody answered: the driver does again."""
+        self._controller.driver_returned()
+        for record in self._memories:
+            memory = end_wait_for_driver(record.memory)
+            if memory != record.memory:
+                record.memory = memory
+                self._queue.add(record.key)
 
     @property
     def circuit(self) -> str:

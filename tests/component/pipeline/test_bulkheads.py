@@ -112,18 +112,21 @@ async def test_a_driver_that_is_down_is_not_called_by_every_claim(folder):
         assert rig.logged("driver.circuit_closed")
 
 
-async def test_claims_grow_soon_after_a_driver_is_back(folder):
-    """While nobody answers on the socket claims wait without a call, seconds at most once the driver is back."""
+async def test_claims_grow_at_once_when_a_driver_is_back(folder):
+    """While nobody answers on the socket claims wait without a call; the connection made anew ends every such wait."""
     async with running_rig(folder, FAST) as rig:
         rig.seed("first")
-        rig.start(retry_interval_start="100ms", retry_interval_max="5m")
+        rig.start(retry_interval_start="5m", retry_interval_max="5m")
         await rig.wait(is_grown(rig, name="first"))
         async with rig.away(rig.driver):
             await rig.wait(lambda: bool(rig.logged("driver.lost")))
-            rig.seed()
-            await rig.wait(lambda: any(e["claim"] == "default/data" for e in rig.logged("claim.looked_at")))
-        await rig.wait(is_grown(rig), timeout_s=15)
-        assert len(rig.sizes()) == 1
+            for name in ("one", "two", "three"):
+                rig.seed(name)
+            await rig.wait(lambda: len([e for e in rig.logged("claim.looked_at") if e["reason"] == "not-called"]) == 3)
+        for name in ("one", "two", "three"):
+            await rig.wait(is_grown(rig, name=name), timeout_s=15)
+            assert len(rig.sizes(name)) == 1
+        assert (await rig.debug_state())["drivers"][0]["circuit"] == "closed"
 
 
 async def test_a_slow_volume_that_probes_does_not_hold_up_the_others(folder):

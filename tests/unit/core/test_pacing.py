@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from resizer.core.noting import seconds_of
 from resizer.core.pacing import Limits, delay_after, delay_exponential, read_wait, write_wait
+from resizer.core.state import Memory
 from resizer.core.verdict import Failure, not_called
+from resizer.core.waiting import end_wait_for_driver
 
 LIMITS = Limits()
 NOW_S = 1_790_000_000.0
@@ -111,3 +113,21 @@ def test_nonsense_is_ignored(text):
 def test_any_text_is_read_without_failing(text):
     """Reading never raises."""
     read_wait(text, target="5Gi", now_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_over"),
+    [
+        (replace(not_called("circuit open"), retry_after_s=7.0), True),
+        (not_called("error getting secret orain-test"), False),
+        (Failure("transient", "uncertain", "away", code="UNAVAILABLE"), False),
+        (Failure("rate-limited", "final", "slow down", retry_after_s=900.0), False),
+        (None, False),
+    ],
+    ids=["turned away", "no secret", "called", "told to wait", "no failure"],
+)
+def test_only_who_was_turned_away_is_freed_by_the_drivers_return(failure, is_over):
+    """A connection made anew ends the waits that its loss began, and no back-off that has a cause of its own."""
+    memory = Memory(failure=failure, not_before_s=50.0, failures=3)
+    freed = end_wait_for_driver(memory)
+    assert (freed != memory, freed.not_before_s) == (is_over, 0.0 if is_over else 50.0)

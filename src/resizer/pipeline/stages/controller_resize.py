@@ -59,6 +59,10 @@ class ControllerResize:
                 return Failed(call.target, outcome)
             return outcome
 
+    def driver_returned(self) -> None:
+        """Close the circuit: the driver has just answered who it is, to a connection made anew."""
+        self._move_circuit(self._breaker.succeed)
+
     async def _ask_unless_down(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         """Ask, if the circuit is closed or wants a probe; what comes of it moves the circuit."""
         clock, breaker = self._clock, self._breaker
