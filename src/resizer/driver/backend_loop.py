@@ -5,6 +5,7 @@ the staged folder, or the device's node, to the target path. /proc/self/mountinf
 """
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -87,7 +88,10 @@ class LoopBackend:
         if volume.access == "block" or self.is_staged(volume, staging.path):
             return
         options = (*staging.use.mount_flags, *(("ro",) if is_read_only(staging.use) else ()))
-        await asyncio.to_thread(os.makedirs, staging.path, exist_ok=True)
+        try:
+            await asyncio.to_thread(os.makedirs, staging.path, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, doing=f"making staging path {staging.path}") from error
         await mount.mount_device(device=device.path, path=staging.path, fs_type=volume.fs_type, options=options)
 
     async def unstage(self, volume: Volume, path: str) -> None:
@@ -128,6 +132,10 @@ class LoopBackend:
         try:
             await asyncio.to_thread(_remove_target, Path(path))
         except OSError as error:
+            if error.errno == errno.ENOTEMPTY:
+                raise precondition(
+                    f"target path {path} cannot be removed: others' files are in it, empty it first"
+                ) from error
             raise from_os_error(error, doing=f"removing target path {path}") from error
 
     async def refresh_size(self, volume: Volume) -> None:

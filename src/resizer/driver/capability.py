@@ -25,6 +25,8 @@ def parse_use(capability: pb.VolumeCapability) -> Use:
     match capability.WhichOneof("access_type"):
         case "mount":
             mount = capability.mount
+            if any("\0" in flag for flag in mount.mount_flags):
+                raise invalid("a mount flag has a NUL in it")
             return Use("mount", mount.fs_type, tuple(mount.mount_flags), mode)
         case "block":
             return Use("block", "", (), mode)

@@ -92,11 +92,11 @@ class Node:
         """Unmount the staging path and, when nothing else has the volume staged, detach it."""
         _require_id(request.volume_id)
         path = _absolute(request.staging_target_path, name="staging_target_path")
-        volume = self._ready(request.volume_id)
+        volume = self._known(request.volume_id)
         return await self._guard.run(volume.volume_id, lambda: self._unstage(volume.volume_id, path))
 
     async def _unstage(self, volume_id: str, path: str) -> pb.NodeUnstageVolumeResponse:
-        volume = self._ready(volume_id)
+        volume = self._known(volume_id)
         published = [target.path for target in volume.targets if target.staging_path == path]
         if published:
             raise precondition(f"volume {volume_id} is published at {', '.join(published)}: unpublish it first")
@@ -171,11 +171,11 @@ class Node:
         """Undo the publication and remove the target path."""
         _require_id(request.volume_id)
         path = _absolute(request.target_path, name="target_path")
-        volume = self._ready(request.volume_id)
+        volume = self._known(request.volume_id)
         return await self._guard.run(volume.volume_id, lambda: self._unpublish(volume.volume_id, path))
 
     async def _unpublish(self, volume_id: str, path: str) -> pb.NodeUnpublishVolumeResponse:
-        volume = self._ready(volume_id)
+        volume = self._known(volume_id)
         await self._backend.unpublish(volume, path)
         after = volume.without_target(path)
         if after != volume:
@@ -187,14 +187,13 @@ class Node:
     async def node_expand_volume(self, request: pb.NodeExpandVolumeRequest) -> pb.NodeExpandVolumeResponse:
         """Grow the filesystem to the size of the volume; nothing to do is done already."""
         _require_id(request.volume_id)
-        if not request.volume_path:
-            raise invalid("the request has no volume path")
+        path = _normal(request.volume_path, name="volume_path")
         volume = self._ready(request.volume_id)
         if request.HasField("volume_capability"):
             use = parse_use(request.volume_capability)
             if use.access != volume.access:
                 raise invalid(f"volume {volume.volume_id} is a {volume.access} volume")
-        self._check_present(volume, request.volume_path)
+        self._check_present(volume, path)
         return await self._guard.run(volume.volume_id, lambda: self._expand(request))
 
     async def _expand(self, request: pb.NodeExpandVolumeRequest) -> pb.NodeExpandVolumeResponse:
@@ -216,11 +215,10 @@ class Node:
     async def node_get_volume_stats(self, request: pb.NodeGetVolumeStatsRequest) -> pb.NodeGetVolumeStatsResponse:
         """How full the volume at that path is."""
         _require_id(request.volume_id)
-        if not request.volume_path:
-            raise invalid("the request has no volume path")
+        path = _normal(request.volume_path, name="volume_path")
         volume = self._ready(request.volume_id)
-        self._check_present(volume, request.volume_path)
-        usage = await asyncio.to_thread(self._backend.usage, volume, request.volume_path)
+        self._check_present(volume, path)
+        usage = await asyncio.to_thread(self._backend.usage, volume, path)
         answer = [
             pb.VolumeUsage(
                 unit=pb.VolumeUsage.BYTES,
@@ -250,21 +248,33 @@ class Node:
             return
         raise not_found(f"volume {volume.volume_id} is neither staged nor published at {path}")
 
-    def _ready(self, volume_id: str) -> Volume:
+    def _known(self, volume_id: str) -> Volume:
+        """The volume, whether or not its file is there: what was mounted of a lost one must come down all the same."""
         volume = self._book.get(volume_id)
         if volume is None or volume.state != "ready":
             raise not_found(f"volume {volume_id} does not exist")
+        return volume
+
+    def _ready(self, volume_id: str) -> Volume:
+        volume = self._known(volume_id)
         if image_file.size_bytes(self._backend.file(volume)) is None:
             raise not_found(f"volume {volume_id}: its file is gone")
         return volume
 
 
 def _absolute(path: str, *, name: str) -> str:
-    """Return the path without a slash at its end; INVALID_ARGUMENT unless it is absolute and has no `..`."""
+    """Return the path as `_normal` does; INVALID_ARGUMENT unless it is absolute and has no `..`."""
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise invalid(f"{name} {path!r} is not an absolute path" if path else f"the request has no {name}")
+    return _normal(path, name=name)
+
+
+def _normal(path: str, *, name: str) -> str:
+    """Return the path as it is booked, without a slash at its end; INVALID_ARGUMENT for what no path can be."""
     if not path:
         raise invalid(f"the request has no {name}")
-    if not path.startswith("/") or ".." in path.split("/"):
-        raise invalid(f"{name} {path!r} is not an absolute path")
+    if "\0" in path:
+        raise invalid(f"{name} {path!r} has a NUL in it")
     return os.path.normpath(path)
 
 

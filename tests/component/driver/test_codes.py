@@ -66,6 +66,14 @@ REFUSALS: list[tuple[str, StatusCode, str, Call]] = [
     ("node growth elsewhere", StatusCode.NOT_FOUND, "neither staged nor published", lambda d, v: d.node_expand(v)),
     ("relative path", StatusCode.INVALID_ARGUMENT, "absolute", lambda d, v: d.unpublish(v, target="a/b")),
     ("path with ..", StatusCode.INVALID_ARGUMENT, "absolute", lambda d, v: d.unpublish(v, target="/a/../b")),
+    ("path with a NUL", StatusCode.INVALID_ARGUMENT, "NUL", lambda d, v: d.unpublish(v, target="/a\0b")),
+    ("mount flag with a NUL", StatusCode.INVALID_ARGUMENT, "NUL",
+     lambda d, v: d.stage(v, pb.VolumeCapability(
+         mount=pb.VolumeCapability.MountVolume(fs_type="ext4", mount_flags=["a\0b"]),
+         access_mode=EXT4.access_mode))),
+    ("staging path with a NUL", StatusCode.INVALID_ARGUMENT, "NUL",
+     lambda d, v: d.node.NodeStageVolume(pb.NodeStageVolumeRequest(
+         volume_id=v, staging_target_path="/a\0b", volume_capability=EXT4))),
     ("negative page", StatusCode.INVALID_ARGUMENT, "max_entries",
      lambda d, _: d.controller.ListVolumes(pb.ListVolumesRequest(max_entries=-1))),
     ("token of somebody else", StatusCode.ABORTED, "starting_token",

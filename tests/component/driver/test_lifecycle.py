@@ -179,3 +179,63 @@ async def test_two_pods_on_one_node(driver: Driver, backend: str, fs_type: str) 
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await driver.publish(volume.volume_id, mount_capability(fs_type), target=third)
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), ALL)
+async def test_a_volume_whose_file_was_lost_is_taken_down(driver: Driver, backend: str, fs_type: str) -> None:
+    """Somebody removed the file below a pod: the pod can end all the same, and nothing of the volume is left."""
+    del backend
+    capability = capability_for(fs_type)
+    volume_id = (await driver.create(capability=capability)).volume_id
+    await driver.stage(volume_id, capability)
+    await driver.publish(volume_id, capability)
+    driver.file(volume_id).unlink()
+    await driver.unpublish(volume_id)
+    await driver.unstage(volume_id)
+    assert not standing(driver.place)
+    await driver.delete(volume_id)
+    assert not (await driver.controller.ListVolumes(pb.ListVolumesRequest())).entries
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), [case("image", "ext4"), case("loop", "xfs")])
+async def test_a_staging_that_fails_leaves_nothing(driver: Driver, backend: str, fs_type: str) -> None:
+    """A staging path that cannot be made is named in the refusal, and neither a device nor a note of it stays."""
+    del backend
+    capability = mount_capability(fs_type)
+    volume_id = (await driver.create(capability=capability)).volume_id
+    (driver.place / "file").touch()
+    driver.staging = str(driver.place / "file/staging")
+    with pytest.raises(grpc.aio.AioRpcError, match="Not a directory") as refused:
+        await driver.stage(volume_id, capability)
+    assert driver.staging in (refused.value.details() or "")
+    assert not standing(driver.place)
+    await driver.delete(volume_id)
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), [case("image", "ext4"), case("loop", "xfs")])
+async def test_others_files_at_the_target_stay(driver: Driver, backend: str, fs_type: str) -> None:
+    """What lies in a target folder that is not mounted is not ours to remove: the refusal says to empty it."""
+    del backend
+    volume_id = (await driver.create(capability=mount_capability(fs_type))).volume_id
+    kept = Path(driver.target) / "kept"
+    kept.mkdir(parents=True)
+    with pytest.raises(grpc.aio.AioRpcError, match="empty it first") as refused:
+        await driver.unpublish(volume_id)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert kept.is_dir()
+
+
+@pytest.mark.parametrize(("backend", "fs_type"), [case("image", "ext4"), case("loop", "xfs")])
+async def test_a_slash_at_a_paths_end_changes_nothing(driver: Driver, backend: str, fs_type: str) -> None:
+    """A path names the same place with and without a slash at its end, in every call."""
+    del backend
+    capability = mount_capability(fs_type)
+    volume_id = (await driver.create(capability=capability)).volume_id
+    path = f"{driver.target}/"
+    await driver.stage(volume_id, capability)
+    await driver.publish(volume_id, capability, target=path)
+    await driver.expand(volume_id, 2 * GIB)
+    assert (await driver.node_expand(volume_id, path=path)).capacity_bytes == 2 * GIB
+    await driver.node.NodeGetVolumeStats(pb.NodeGetVolumeStatsRequest(volume_id=volume_id, volume_path=path))
+    await driver.unpublish(volume_id)
+    await driver.unstage(volume_id)
