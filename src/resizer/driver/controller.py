@@ -114,7 +114,8 @@ class Controller:
             parameters=dict(request.parameters),
             secret=await asyncio.to_thread(mark_secret, request.secrets),
         )
-        with self._pool.reserve(volume.capacity_bytes, purpose=f"volume {request.name}"):
+        held = present.capacity_bytes if present else 0  # by an attempt that ended half done: counted already
+        with self._pool.reserve(max(0, volume.capacity_bytes - held), purpose=f"volume {request.name}"):
             await self._book.put(volume)
         try:
             await asyncio.to_thread(image_file.make, self._backend.file(volume), volume.capacity_bytes)

@@ -7,6 +7,8 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from resizer.driver.failure import CallError
+from resizer.driver.volumes import Volume, VolumeBook
 from resizer.rpc.pb import csi_v1_pb2 as pb
 
 from .conftest import GIB, MIB, NODE, Driver, Mode, block_capability, case, mount_capability
@@ -222,3 +224,19 @@ async def test_capacity(driver: Driver) -> None:
     )
     assert sum(isinstance(outcome, pb.Volume) for outcome in outcomes) == 4
     assert (await driver.controller.GetCapacity(pb.GetCapacityRequest())).available_capacity == 0
+
+
+@pytest.mark.parametrize("settings", [{"capacity_bytes": 4 * GIB}])
+async def test_a_creation_taken_up_again_is_counted_once(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A creation that ended half done (the disk was full) holds its share of --capacity, and needs no second one."""
+    put = VolumeBook.put
+
+    async def refuse_ready(book: VolumeBook, volume: Volume) -> Volume:
+        if volume.state == "ready":
+            raise CallError(StatusCode.RESOURCE_EXHAUSTED, "no room for the bookkeeping")
+        return await put(book, volume)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VolumeBook, "put", refuse_ready)
+        assert (await code_of(driver.create(size=3 * GIB, capability=EXT4)))[0] == StatusCode.RESOURCE_EXHAUSTED
+    assert (await driver.create(size=3 * GIB, capability=EXT4)).capacity_bytes == 3 * GIB
