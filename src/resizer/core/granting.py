@@ -81,7 +81,7 @@ def _volume_body(claim: Claim, volume: Volume, snapshot: Snapshot, observation: 
     return status.record_volume_size(
         volume,
         format_bytes(granted_bytes) if by_controller else observation.target.text,
-        pre_resize_capacity=claim.capacity if needs_node else "",
+        pre_resize_capacity=(claim.capacity or "0") if needs_node else "",
         same_size=volume.capacity_bytes == granted_bytes,
     )
 

@@ -42,8 +42,9 @@ class ClaimChange:
         self._conditions = list(claim.conditions)
 
     def allocate(self, text: str) -> None:
-        """Record a target other than the present one."""
-        self._status["allocatedResources"] = {"storage": text}
+        """Record the target."""
+        if self._claim.allocated != text:
+            self._status["allocatedResources"] = {"storage": text}
 
     def capacity(self, text: str) -> None:
         """Record the size that the claim now has."""
@@ -103,13 +104,13 @@ class ClaimChange:
 
 
 def record_intent(claim: Claim, target_text: str, *, is_same_target: bool, now: str) -> JsonObject:
-    """Step 1: the target stands in the claim before the driver hears of it.
+    """Step 1: the target stands in the claim before the driver hears of it, as it was written.
 
     The same target again leaves state and old conditions as they are; a new one begins afresh.
     """
     change = ClaimChange(claim)
+    change.allocate(target_text)
     if not is_same_target:
-        change.allocate(target_text)
         change.state(CONTROLLER_RESIZE_IN_PROGRESS)
         change.drop_conditions(*(RESIZE_CONDITIONS - {RESIZING}))
     resizing = claim.condition(RESIZING)

@@ -83,8 +83,6 @@ def _aim_at_grown_volume(claim: Claim, asked: Target, recorded: Target | None, *
             return recorded or asked
         case _:
             # (8) No state: resume A; without A, an old API server's pending condition means the node is at it.
-            # A driver that is never called leaves no attempt open: an A that the claim has reached is history.
-            is_reached = recorded is not None and recorded.size_bytes <= claim.capacity_bytes
-            if recorded and (controller_expansion or not is_reached):
+            if recorded:
                 return recorded
             return "wait-for-node" if claim.has_condition(FILE_SYSTEM_RESIZE_PENDING) else asked

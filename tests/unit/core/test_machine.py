@@ -31,7 +31,7 @@ from resizer.core.state import (
 from resizer.core.target import Target
 from resizer.core.verdict import classify, not_called
 from resizer.model.driver import DriverFacts, Expansion
-from resizer.model.objects import RESIZE_CONDITIONS, Condition
+from resizer.model.objects import PRE_RESIZE_CAPACITY, RESIZE_CONDITIONS, Condition
 from tests.parity.simulation import Simulation
 from tests.unit.core.conftest import CLAIM, DRIVER, VOLUME
 
@@ -65,6 +65,22 @@ def test_the_first_patch_carries_target_state_condition_and_version(snapshot):
     assert body["status"]["allocatedResources"] == {"storage": "5Gi"}
     assert body["status"]["allocatedResourceStatuses"] == {"storage": "ControllerResizeInProgress"}
     assert [c["type"] for c in body["status"]["conditions"]] == ["Resizing"]
+
+
+def test_a_target_is_recorded_as_it_was_written(snapshot, claim):
+    """The same size in another notation is not begun anew, but stands in the claim as the user wrote it."""
+    step = advance(snapshot(claim(requested="5368709120", allocated="5Gi")), Memory(), Started(), POLICY)
+    assert isinstance(step.effect, RecordClaim)
+    status = step.effect.body["status"]
+    assert status["allocatedResources"] == {"storage": "5368709120"}
+    assert "allocatedResourceStatuses" not in status
+
+
+def test_a_claim_without_a_size_had_nothing_before_its_growth(snapshot, claim):
+    """Bound, but with no capacity written: `pre-resize-capacity` says 0, so that the node's part is not forgotten."""
+    step = advance(snapshot(claim(capacity="", **BEGUN)), Memory(), GRANT, POLICY)
+    assert isinstance(step.effect, RecordVolume)
+    assert step.effect.body["metadata"]["annotations"] == {PRE_RESIZE_CAPACITY: "0"}
 
 
 def test_a_target_that_somebody_else_moved_is_not_asked_for(snapshot, claim):
