@@ -174,8 +174,9 @@ def decode_page(data: bytes) -> Page:
         wire = _page_decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedObjectError(f"the answer is no list: {error}") from error
-    if not wire.metadata.resource_version:
-        raise MalformedObjectError("the answer is no list: it has no resourceVersion")
+    version = wire.metadata.resource_version
+    if not (version.isascii() and version.isdigit()):
+        raise MalformedObjectError(f"the answer is no list: its resourceVersion {version[:40]!r} is not a number")
     return Page(items=wire.items or [], metadata=wire.metadata)
 
 

@@ -108,7 +108,7 @@ class KubePods:
         """Take in the state of a pod that a write answered."""
         held = self._watches.get(pod.namespace)
         if held is not None:
-            held.shelf.put(pod)
+            held.shelf.put_answer(pod)
 
     def reflectors(self) -> list[Reflector[Pod]]:
         """The watches that run now."""

@@ -3,8 +3,9 @@
 What always holds: every wait has a deadline (list, open, silence, the watch's whole life); a watch that says nothing
 for 70 s is closed and opened again, and if that one is silent too, everything is listed afresh; a version that the
 server has forgotten (410) means a fresh list, and what is missing there is reported as deleted; `health.synced`
-is true only after the first list was processed; duplicates and late events do no harm, the shelf refuses them. The
-loop ends only by cancellation, and nothing else retries inside it.
+is true only after the first list was processed; duplicates and late events do no harm, the shelf refuses them. A list
+comes as a WatchList; one that was begun and did not come to its end, for whatever reason, is followed by a list in
+pages. The loop ends only by cancellation, and nothing else retries inside it.
 
 Sources: Kubernetes API concepts ("Efficient detection of changes"), KEP-3157 (WatchList), KEP-956 (bookmarks).
 """
@@ -101,7 +102,10 @@ class Reflector(Generic[T]):
         self._page_size = page_size
         self._draw = draw
         self._version = ""
+        self._has_watch_list = True
+        """Whether the server has WatchList, as far as we know."""
         self._watch_list = True
+        """Whether the next fresh list is a WatchList."""
         self._backoff = Backoff(draw=draw)
         self._loop = asyncio.get_running_loop()
         self._watch_ends_at = 0.0
@@ -147,13 +151,15 @@ class Reflector(Generic[T]):
             self.health.note_silence()
             if self.health.silences > 1 or not self.health.synced:
                 # Watches may be what is broken here (a proxy that buffers them): ask in another way.
-                self._version, self._watch_list = "", False
+                self._version, self._has_watch_list, self._watch_list = "", False, False
             return "silent"
         except ExpiredError:
             self._version = ""
             return "expired"
         except ApiError as error:
             self.health.note_failure(error)
+            if not self._version and error.status >= 500:
+                self._watch_list = False  # others may be served where WatchList is not
             return "error"
         return "closed"
 
@@ -167,9 +173,11 @@ class Reflector(Generic[T]):
             if self._version or not self._watch_list:
                 raise
             # The server has no WatchList: it refuses sendInitialEvents. It is not asked again.
-            self._watch_list = False
+            self._has_watch_list = self._watch_list = False
             await self._list()
             stream = await self._open()
+        if not self._version:
+            self._watch_list = False  # until its end has come
         try:
             await self._follow(stream, floor=floor)
         finally:
@@ -190,16 +198,21 @@ class Reflector(Generic[T]):
         return stream
 
     async def _follow(self, stream: WatchStream, *, floor: int) -> None:
-        """Take in what the watch says until it ends."""
+        """Take in what the watch says until it ends. Raises UnavailableError when a WatchList does not come to an end."""
         heard_at = self._loop.time()
+        listed_by = heard_at + self._timing.list_s
         while True:
-            wait_s = min(heard_at + self._timing.idle_s, self._watch_ends_at) - self._loop.time()
+            ends_at = self._watch_ends_at if self._version else min(listed_by, self._watch_ends_at)
+            wait_s = min(heard_at + self._timing.idle_s, ends_at) - self._loop.time()
             try:
                 lines = await stream.read(timeout_s=max(wait_s, 0))
             except TimeoutError as error:
-                if self._loop.time() < self._watch_ends_at:
+                if self._loop.time() < ends_at:
                     raise _SilentError from error
-                return
+                if self._version:
+                    return
+                text = f"the initial events did not end within {self._timing.list_s:.0f}s"
+                raise UnavailableError(text, verb="watch", resource=self.selection.resource.plural) from error
             if lines is None:
                 return
             if lines:
@@ -307,6 +320,7 @@ class Reflector(Generic[T]):
             raise ExpiredError("the server's history went back; all is read again", verb="watch", resource=resource)
         gone = self._shelf.end_list(version)
         self._version = str(version)
+        self._watch_list = self._has_watch_list
         self.health.note_synced(objects=len(self._shelf), deleted_meanwhile=gone)
 
     def _request(self, verb: str, params: dict[str, str], *, timeout_s: float, share: Share | None) -> Request:

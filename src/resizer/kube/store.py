@@ -60,10 +60,17 @@ class Shelf(Generic[T]):
         return lambda: self._listeners.remove(listener)
 
     def put(self, new: T) -> bool:
-        """Take a state in, unless a newer one is known. Tells whether it was taken."""
-        key, version = self._key_of(new), int(new.version)
+        """Take in a state that a list or a watch told, unless a newer one is known. Tells whether it was taken."""
         if self._sweep is not None:
-            self._sweep.add(key)
+            self._sweep.add(self._key_of(new))
+        return self.put_answer(new)
+
+    def put_answer(self, new: T) -> bool:
+        """Take in the state that a write or a read of one object answered, unless a newer one is known.
+
+        An answer may be late, and its object gone by now: it does not count as listed.
+        """
+        key, version = self._key_of(new), int(new.version)
         gone = self._gone.get(key)
         if gone is not None and (version <= gone[1] or (gone[0] and gone[0] == self._uid_of(new))):
             self._ignored += 1
@@ -107,7 +114,7 @@ class Shelf(Generic[T]):
             self._tell(old, None)
 
     def begin_list(self) -> int:
-        """Start a fresh list; what is put from now on counts as listed. Returns the highest version known before."""
+        """Start a fresh list; what is `put` from now on counts as listed. Returns the highest version known before."""
         self._sweep = set()
         return self._highest
 

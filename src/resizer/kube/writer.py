@@ -45,13 +45,13 @@ class KubeWriter:
         """Patch the claim's `status` subresource (labels and annotations pass through it as well)."""
         request = _patch(CLAIMS, claim.name, body, namespace=claim.namespace, subresource="status")
         new = await self._call(request, self._claims)
-        self._store.claim_shelf.put(new)
+        self._store.claim_shelf.put_answer(new)
         return new
 
     async def patch_volume(self, volume: Volume, body: JsonObject) -> Volume:
         """Patch the volume."""
         new = await self._call(_patch(VOLUMES, volume.name, body), self._volumes)
-        self._store.volume_shelf.put(new)
+        self._store.volume_shelf.put_answer(new)
         return new
 
     async def patch_pod_status(self, pod: Pod, body: JsonObject) -> Pod:
@@ -73,7 +73,7 @@ class KubeWriter:
             if known is not None:
                 shelf.forget(key, uid=known.uid)
             return None
-        shelf.put(new)
+        shelf.put_answer(new)
         return new
 
     async def read_volume(self, name: str) -> Volume | None:
@@ -86,7 +86,7 @@ class KubeWriter:
             if known is not None:
                 shelf.forget(name, uid=known.uid)
             return None
-        shelf.put(new)
+        shelf.put_answer(new)
         return new
 
     async def _call(self, request: Request, decoder: Decoder[T]) -> T:

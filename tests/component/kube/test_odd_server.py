@@ -11,6 +11,8 @@ from resizer.kube.auth import load_credentials
 from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.credentials import Access
 from resizer.kube.limiter import Limiter
+from resizer.kube.projection import decode_claim
+from resizer.kube.reflector import Timing
 from resizer.kube.resource import CLAIMS
 from resizer.kube.rights import Rights
 from resizer.kube.telemetry import NullKubeTelemetry
@@ -117,6 +119,93 @@ async def test_a_page_that_is_no_list_is_asked_for_in_smaller_pages():
     async with client_of(server.handle, page_size=200) as client, running(client.run_sources()):
         await client.wait_synced()
         assert [query["limit"] for query in server.lists] == ["200", "50"]
+
+
+def bookmark(version, **annotations):
+    meta = {"resourceVersion": str(version), "annotations": annotations}
+    return {"type": "BOOKMARK", "object": {"metadata": meta}}
+
+
+TOO_LARGE = {"code": 504, "reason": "Timeout", "message": "Too large resource version: 9, current: 8"}
+UNFINISHED = {
+    "an error event": [{"type": "ERROR", "object": TOO_LARGE}],
+    "an end": [{"type": "ADDED", "object": claim("c0")}],
+    "an answer": 504,
+}
+"""What a WatchList may come to instead of its end; the first as where storage tells the cache of no progress."""
+
+
+@pytest.mark.parametrize("unfinished", UNFINISHED.values(), ids=UNFINISHED)
+async def test_a_watchlist_that_does_not_come_to_its_end_is_followed_by_a_list(unfinished):
+    """Whatever is wrong with WatchList, a list in pages gets there; the next fresh list is a WatchList again."""
+
+    class Server(OldServer):
+        async def watch(self, request, query):
+            self.watches.append(query)
+            is_fresh = "sendInitialEvents" in query
+            if is_fresh and isinstance(unfinished, int):
+                return web.json_response({"code": unfinished}, status=unfinished)
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for event in unfinished if is_fresh else ():
+                await response.write(json.dumps(event).encode() + b"\n")
+            if not is_fresh:
+                await asyncio.sleep(3600)
+            return response
+
+    server = Server([claim(f"c{number}") for number in range(3)])
+    async with client_of(server.handle) as client, running(client.run_sources()):
+        await client.wait_synced()
+        assert len(list(client.store.claims())) == 3
+        assert client.claim_reflector._watch_list
+
+
+async def test_a_server_that_knows_nothing_of_initial_events_is_listed():
+    """It sends what is there and bookmarks, and never says that this was all: the deadline of a list counts."""
+
+    class Server(OldServer):
+        async def watch(self, request, query):
+            self.watches.append(query)
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while True:
+                await response.write(json.dumps(bookmark(100)).encode() + b"\n")
+                await asyncio.sleep(0.02)
+
+    server = Server([claim("a")])
+    timing = Timing(list_s=0.3)
+    async with client_of(server.handle, timing=timing) as client, running(client.run_sources()):
+        await client.wait_synced()
+        assert [c.name for c in client.store.claims()] == ["a"]
+
+
+async def test_a_list_without_a_usable_version_is_asked_for_again():
+    """A version that is no number is no list; it ends nothing but this try."""
+    server = OldServer([claim("a")])
+    server.version = "abc"
+    async with client_of(server.handle) as client, running(client.run_sources()):
+        await until(lambda: client.claim_reflector.health.last_error is not None)
+        server.version = 100
+        await client.wait_synced()
+
+
+async def test_a_late_answer_does_not_keep_what_a_fresh_list_lacks():
+    """An object deleted while no watch ran, and the answer of a write to it that arrives during the list: it is gone."""
+    server = OldServer([])
+    async with client_of(server.handle) as client:
+        shelf, reflector = client.store.claim_shelf, client.claim_reflector
+        shelf.put(decode_claim(json.dumps(claim("a", 90)).encode()))
+        late = decode_claim(json.dumps(claim("a", 95)).encode())
+        handle = server.list
+
+        def list_while_an_answer_comes(query):
+            shelf.put_answer(late)
+            return handle(query)
+
+        server.list = list_while_an_answer_comes
+        reflector._watch_list = False
+        await reflector._list()
+        assert list(client.store.claims()) == []
 
 
 async def test_a_server_whose_history_went_back_is_believed():

@@ -74,6 +74,16 @@ def test_a_fresh_list_deletes_what_it_lacks_but_not_what_is_newer():
     assert told == [(None, "written"), ("gone", None)]
 
 
+def test_the_late_answer_of_a_write_does_not_count_as_listed():
+    """The object was deleted unseen; an answer to a write before that arrives while everything is listed afresh."""
+    made = shelf()
+    made.put(claim(5))
+    made.begin_list()
+    assert made.put_answer(claim(7))
+    assert made.end_list(10) == 1
+    assert made.get("shop/data") is None
+
+
 def test_an_unreadable_object_may_come_back():
     """What was dropped because it could not be read is no deletion: the same uid is taken again."""
     made = shelf()
