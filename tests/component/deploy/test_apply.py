@@ -63,11 +63,6 @@ async def test_kubectl_applies_the_manifest(tmp_path, plane):
         missing = {d["kind"] for d in DOCUMENTS} - {d["kind"] for d in wanted}
         assert missing <= (UNKNOWN_TO_DEVELOPMENT if plane == "development" else set())
         text = yaml.safe_dump_all(wanted)
-        # The cluster that has this manifest has kube-system: only this bare one may not.
-        names = {n["metadata"]["name"] for n in (await cluster.client.list(Endpoint("", "v1", "namespaces"))).items}
-        if "kube-system" not in names:
-            await cluster.client.call("POST", "/api/v1/namespaces", body={"metadata": {"name": "kube-system"}})
-
         first = await _kubectl(tmp_path, "apply", "-f", "-", stdin=text)
         again = await _kubectl(tmp_path, "apply", "-f", "-", stdin=text)
         assert first.count(" created") == len(wanted)

@@ -7,6 +7,7 @@ from typing import Any
 from resizer.devcluster.apiserver import column
 from resizer.devcluster.apiserver.kinds.claim import ClaimRules
 from resizer.devcluster.apiserver.kinds.plain import (
+    AdmissionPolicyRules,
     AttachmentRules,
     AttributesClassRules,
     BindingRules,
@@ -305,6 +306,7 @@ RESOURCES: tuple[Resource, ...] = (
         "",
         namespaced=False,
         subresources=_STATUS,
+        rules=AdmissionPolicyRules(),
     ),
     _resource(
         "admissionregistration.k8s.io",

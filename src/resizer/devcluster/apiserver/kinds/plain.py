@@ -232,6 +232,23 @@ class BindingRules(Rules):
         return [Cause.invalid("roleRef", "{}", "cannot change roleRef")]
 
 
+class AdmissionPolicyRules(Rules):
+    """Admission policies: stored with their defaults; nothing here evaluates them."""
+
+    def default(self, doc: Document) -> None:
+        """Write out what they match and how."""
+        spec = doc.setdefault("spec", {})
+        spec.setdefault("failurePolicy", "Fail")
+        matched = spec.get("matchConstraints")
+        if matched is None:
+            return
+        matched.setdefault("matchPolicy", "Equivalent")
+        matched.setdefault("namespaceSelector", {})
+        matched.setdefault("objectSelector", {})
+        for rule in matched.get("resourceRules") or []:
+            rule.setdefault("scope", "*")
+
+
 class NodeRules(Rules):
     """Nodes: capacity and allocatable are quantities."""
 
