@@ -27,7 +27,8 @@ pathlib.Path(sys.argv[0] + ".started").write_text(json.dumps([os.getpid(), *sys.
 """
 ETCD = "import signal\nsignal.pause()\n"
 APISERVER = """\
-import asyncio, csv, signal, ssl
+import asyncio, csv, functools, signal, ssl
+from aiohttp import web
 from resizer.devcluster.apiserver import ApiServer, server
 
 flags = dict(argument[2:].split("=", 1) for argument in sys.argv[1:])
@@ -44,7 +45,10 @@ async def main():
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     server.Authority = Given
-    async with ApiServer.start(flags["bind-address"], int(flags["secure-port"])) as api:
+    if flags["permit-port-sharing"] == "true":
+        web.TCPSite = functools.partial(web.TCPSite, reuse_port=True)
+    port = int(flags["secure-port"])
+    async with ApiServer.start(flags["bind-address"], port) as api:
         for token, user, _, groups in csv.reader(open(flags["token-auth-file"])):
             api.add_token(user, groups.split(","), token=token)
         await end.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resizer.kube.lease import LeaseTiming
 from tests.control_plane import REPLICAS
-from tests.e2e.rig import HTTP, Rig, running_rig
+from tests.e2e.rig import HTTP, WITHIN_S, Rig, running_rig
 from tests.e2e.witness import Witness, WitnessedDriver
 from tests.scripted_driver import Answer, Plan
 
@@ -60,7 +60,7 @@ class Replicas:
         self.processes[name] = process
         return process
 
-    async def wait_led_by(self, name: str, plan: Plan = PLAN, *, timeout_s: float = 15.0) -> None:
+    async def wait_led_by(self, name: str, plan: Plan = PLAN, *, timeout_s: float = WITHIN_S) -> None:
         """Wait until this replica holds the lease and works."""
         await self.rig.wait_log(self.processes[name], "group.started", driver=plan.name, timeout_s=timeout_s)
         assert self.witness.holder(plan.name) == name

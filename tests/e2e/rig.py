@@ -20,6 +20,8 @@ from tests.control_plane import ControlPlane, control_plane
 from tests.scripted_driver import Plan, ScriptedDriver
 
 GROW_ARGUMENTS = ("--retry-interval-start=200ms", "--retry-interval-max=2s", "-v=5", "--log-format=json")
+WITHIN_S = 60.0
+"""How long to wait before a test is failed. No goal: a machine that starts many programs at once may be that slow."""
 HTTP = "--http-endpoint=127.0.0.1:0"
 """Serve metrics and probes on a free port; `Rig.http` finds it in the log."""
 
@@ -88,7 +90,13 @@ class Rig:
         return [line for line in map(json.loads, lines) if not event or line["event"] == event]
 
     async def wait_log(
-        self, process: asyncio.subprocess.Process, event: str, *, count: int = 1, timeout_s: float = 15.0, **fields: Any
+        self,
+        process: asyncio.subprocess.Process,
+        event: str,
+        *,
+        count: int = 1,
+        timeout_s: float = WITHIN_S,
+        **fields: Any,
     ) -> dict[str, Any]:
         """Wait until this process has logged such an event so often; return the last of them."""
         found: list[dict[str, Any]] = []
@@ -101,7 +109,7 @@ class Rig:
         await self.until(is_there, f"{event} {fields} in the log of {process.pid}", timeout_s=timeout_s)
         return found[-1]
 
-    async def until(self, holds: Callable[[], bool], what: str, *, timeout_s: float = 15.0) -> None:
+    async def until(self, holds: Callable[[], bool], what: str, *, timeout_s: float = WITHIN_S) -> None:
         """Wait until this holds; else fail with what was waited for, and the logs."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -110,7 +118,9 @@ class Rig:
         except TimeoutError:
             raise AssertionError(f"never happened: {what}\n{self.logs()[-6000:]}") from None
 
-    async def http(self, process: asyncio.subprocess.Process, path: str, *, timeout_s: float = 5.0) -> tuple[int, str]:
+    async def http(
+        self, process: asyncio.subprocess.Process, path: str, *, timeout_s: float = WITHIN_S
+    ) -> tuple[int, str]:
         """GET a path of a process that was started with HTTP: status and text."""
         port = (await self.wait_log(process, "http.serving"))["port"]
         async with (
@@ -120,7 +130,7 @@ class Rig:
             return response.status, await response.text()
 
     async def wait_http(
-        self, process: asyncio.subprocess.Process, path: str, status: int, *, timeout_s: float = 15.0
+        self, process: asyncio.subprocess.Process, path: str, status: int, *, timeout_s: float = WITHIN_S
     ) -> str:
         """Wait until a path answers with this status; return the text."""
         answer = 0, "nothing"
@@ -136,7 +146,7 @@ class Rig:
     async def stop(self, process: asyncio.subprocess.Process, number: int = signal.SIGTERM) -> int:
         """Send this signal and wait for the end; return the exit code."""
         process.send_signal(number)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             return await process.wait()
 
     def seed(self, name: str = "data", *, requested: str = "5Gi", capacity: str = "3Gi", driver: str = "") -> None:
@@ -171,7 +181,7 @@ class Rig:
         return await self.client.get(VOLUMES, f"pv-{name}")
 
     async def wait_claim(
-        self, holds: Callable[[dict[str, Any]], bool], name: str = "data", *, timeout_s: float = 15.0
+        self, holds: Callable[[dict[str, Any]], bool], name: str = "data", *, timeout_s: float = WITHIN_S
     ) -> dict[str, Any]:
         """Wait until the claim is as `holds` wants it, and return it."""
         claim = await self.claim(name)

@@ -5,7 +5,7 @@ import asyncio
 from resizer.devcluster.endpoint import CLAIMS, EVENTS, LEASES, PODS
 from resizer.kube.lease import lease_name
 from tests.control_plane import ON_EACH_PLANE, REPLICAS
-from tests.e2e.rig import HTTP, awaits_node, is_grown_to, running_rig
+from tests.e2e.rig import HTTP, WITHIN_S, awaits_node, is_grown_to, running_rig
 from tests.scripted_driver import Answer, Plan
 
 GIB = 1 << 30
@@ -49,7 +49,7 @@ async def test_the_nodes_turn_is_handed_over_and_its_kubelet_nudged(tmp_path, pl
         claim = await rig.wait_claim(awaits_node("5Gi"))
         conditions = {condition["type"] for condition in claim["status"]["conditions"]}
         assert conditions == {"Resizing", "FileSystemResizePending"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             pod = await rig.client.get(PODS, "db", namespace="default")
             while NUDGED_AT not in pod["metadata"].get("annotations", {}):
                 pod = await rig.client.get(PODS, "db", namespace="default")
