@@ -8,8 +8,9 @@
 
 The real one needs KUBEBUILDER_ASSETS to name a folder with `etcd` and `kube-apiserver`; without it those cases are
 skipped with that reason. It is begun for the test alone and killed at its end: nothing in it is worth a clean end, and
-a kube-apiserver may take a minute for one. Both know the same users, each with a token; RBAC is on, ServiceAccount admission off. What
-only the development one has (faults, audit, history) is behind `server`; a test that asks for it runs there only.
+a kube-apiserver may take a minute for one. Both know the same users, each with a token; RBAC is on, ServiceAccount
+admission off. What only the development one has (faults, audit, history) is behind `server`; a test that asks for it
+runs there only.
 """
 
 import asyncio

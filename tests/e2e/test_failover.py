@@ -119,6 +119,24 @@ async def test_a_leader_whose_calls_hang_stops_before_its_lease_expires(tmp_path
         assert replicas.processes[leader].returncode is None
 
 
+async def test_a_leader_that_loses_its_lease_while_it_ends_does_not_contend_again(tmp_path):
+    """SIGTERM with a call in hand, and somebody takes the lease meanwhile: the call is cut off, and that is the end."""
+    async with running_replicas(tmp_path) as replicas:
+        rig, name = replicas.rig, REPLICAS[0]
+        process = await replicas.start(name)
+        await replicas.wait_led_by(name)
+        driver = replicas.drivers[name, PLAN.name]
+        driver.plan = Plan(node_expansion_required=False, answers=HANGS_ONCE)
+        await rig.place()
+        await rig.edit(size="5Gi")
+        await driver.wait_calls(EXPAND, 1)
+        process.send_signal(signal.SIGTERM)
+        theft = {"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 3600}}
+        await rig.client.patch(LEASES, lease_name(PLAN.name), theft, namespace="default")
+        async with asyncio.timeout(15):
+            assert await process.wait() == 0
+
+
 @pytest.mark.soak
 async def test_a_leader_that_was_stopped_like_a_paused_machine_starts_nothing_when_it_wakes(tmp_path):
     """SIGSTOP past the lease's end: the follower leads, and the one that wakes calls no driver on its old lease."""

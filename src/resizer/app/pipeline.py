@@ -164,7 +164,7 @@ class Pipeline:
         # With a warm cache only: else a replica that has just started takes the lease from one that could act at once.
         if not await _ends_before(stop, self._kube.wait_synced()):
             return
-        leading = elector.run(lambda: self._work(driver, elector, stop))
+        leading = elector.run(lambda: self._work(driver, elector, stop), is_ending=stop.is_set)
         await _ends_before(stop, leading, may_finish=elector.is_held)
 
     async def _work(self, driver: ConnectedDriver, lease: LeaseGuard, stop: asyncio.Event) -> None:

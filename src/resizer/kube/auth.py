@@ -125,7 +125,7 @@ def _read_service_account(server: str, folder: Path) -> Access:
     if not token:
         raise CredentialsError(f"the ServiceAccount's token in {folder} is empty")
     where = f"ServiceAccount in {folder}"
-    material = TlsMaterial(authority=read_file(folder / "ca.crt", where).decode("ascii", "replace"))
+    material = TlsMaterial(authority=read_file(folder / "ca.crt", where))
     return Access(
         server=server,
         authorization=f"Bearer {token}",
@@ -217,7 +217,7 @@ def _plugin_material(configuration: Any, where: str) -> TlsMaterial:
     """What the library has put into files."""
     authority, certificate, key = configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file
     return TlsMaterial(
-        authority=read_file(Path(authority), where).decode("ascii", "replace") if authority else None,
+        authority=read_file(Path(authority), where) if authority else b"",
         certificate=read_file(Path(certificate), where) if certificate else b"",
         key=read_file(Path(key), where) if key else b"",
         verify=bool(configuration.verify_ssl),

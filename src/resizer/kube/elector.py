@@ -86,8 +86,8 @@ class Elector:
         """Seconds since the loop last tried or heard something (liveness)."""
         return self._loop.time() - self._attempt_at
 
-    async def run(self, work: Work) -> None:
-        """Lead whenever possible until `work` ends by itself, or until cancelled.
+    async def run(self, work: Work, *, is_ending: Callable[[], bool] = lambda: False) -> None:
+        """Lead whenever possible until `work` ends by itself, or until cancelled. Once `is_ending`, follow no more.
 
         What `work` raises comes out as an ExceptionGroup, after the lease was released.
         """
@@ -96,6 +96,8 @@ class Elector:
         try:
             while not await self._follow_and_lead(work):
                 log.warning("lease.lost", lease=self.name, identity=self.identity, error=self.last_error)
+                if is_ending():
+                    return
         finally:
             self.running = False
 

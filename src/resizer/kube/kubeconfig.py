@@ -191,7 +191,7 @@ def _tls_material(context: KubeContext) -> TlsMaterial | None:
     authority = _file_or_data(context, cluster, "certificate-authority")
     certificate = _file_or_data(context, user, "client-certificate")
     return TlsMaterial(
-        authority=authority.decode("ascii", "replace") if authority else None,
+        authority=authority,
         certificate=certificate,
         key=_file_or_data(context, user, "client-key") if certificate else b"",
         verify=not cluster.get("insecure-skip-tls-verify", False),

@@ -198,7 +198,7 @@ class Reflector(Generic[T]):
         return stream
 
     async def _follow(self, stream: WatchStream, *, floor: int) -> None:
-        """Take in what the watch says until it ends. Raises UnavailableError when a WatchList does not come to an end."""
+        """Take in what the watch says until it ends. Raises UnavailableError when a WatchList comes to no end."""
         heard_at = self._loop.time()
         listed_by = heard_at + self._timing.list_s
         while True:

@@ -14,7 +14,7 @@ from resizer.kube.credentials import CredentialsError
 class TlsMaterial(Struct, frozen=True):
     """Authority, client certificate and key, all PEM; no authority means the system's."""
 
-    authority: str | None = None
+    authority: bytes = b""
     certificate: bytes = b""
     key: bytes = b""
     verify: bool = True
@@ -25,16 +25,23 @@ class TlsMaterial(Struct, frozen=True):
     @property
     def digest(self) -> str:
         """Tells whether a context made from another material would differ: a new context means new connections."""
-        made = hashlib.sha256(f"{self.verify} {self.authority or ''}".encode())
-        made.update(self.certificate + b"\0" + self.key)
+        made = hashlib.sha256(f"{self.verify} ".encode())
+        made.update(b"\0".join((self.authority, self.certificate, self.key)))
         return made.hexdigest()
 
     def build(self, where: str) -> ssl.SSLContext:
         """Return a client's context. Raises CredentialsError: unreadable or expired, `where` says of what."""
         try:
-            made = ssl.create_default_context(cadata=self.authority)
+            # ssl takes text of ASCII alone; what else stands between the certificates is somebody's remark.
+            text = self.authority.decode("ascii", "ignore")
+            if self.authority and not text:
+                raise ValueError("it is no text")
+            made = ssl.create_default_context(cadata=text or None)
         except (ssl.SSLError, OSError, ValueError) as error:
             raise CredentialsError(f"{where}: its certificate authority cannot be read: {describe(error)}") from error
+        # As client-go, whatever Python's defaults: who is named is trusted, be it an intermediate authority, and old
+        # tools' certificates without key identifiers are no less good.
+        made.verify_flags = made.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
         if not self.verify:
             made.check_hostname = False
             made.verify_mode = ssl.CERT_NONE

@@ -190,7 +190,7 @@ async def test_a_list_without_a_usable_version_is_asked_for_again():
 
 
 async def test_a_late_answer_does_not_keep_what_a_fresh_list_lacks():
-    """An object deleted while no watch ran, and the answer of a write to it that arrives during the list: it is gone."""
+    """Deleted while no watch ran, and the answer of a write to it arrives during the list: it is gone."""
     server = OldServer([])
     async with client_of(server.handle) as client:
         shelf, reflector = client.store.claim_shelf, client.claim_reflector
