@@ -9,11 +9,10 @@ Called by reflector, writer, events, secrets, pods, attachments and leases; noth
 
 import asyncio
 import contextlib
-import urllib.request
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -23,6 +22,7 @@ from yarl import URL
 from resizer.kube.answer import error_of, printable, retry_after_s
 from resizer.kube.credentials import Access, Credentials
 from resizer.kube.limiter import Limiter, Share, Slot
+from resizer.kube.proxy import find_proxy
 from resizer.kube.resource import Resource
 from resizer.kube.rights import Rights
 from resizer.kube.stream import WatchStream
@@ -192,7 +192,7 @@ class Transport:
     def _proxy(self, access: Access) -> URL | None:
         key = f"{access.proxy} {access.server}"
         if key not in self._proxies:
-            self._proxies[key] = _find_proxy(access)
+            self._proxies[key] = find_proxy(access)
         return self._proxies[key]
 
     def _refusal(self, request: Request, answer: _Answer) -> ApiError:
@@ -242,17 +242,6 @@ async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
             response.close()
             raise request.unavailable(f"the answer is longer than {request.max_bytes} bytes", status=response.status)
     return bytes(body)
-
-
-def _find_proxy(access: Access) -> URL | None:
-    """The proxy for this server: the kubeconfig's, else that of HTTPS_PROXY and NO_PROXY."""
-    if access.proxy:
-        return URL(access.proxy)
-    parts = urlsplit(access.server)
-    found = urllib.request.getproxies().get(parts.scheme, "")
-    if not found or not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    return URL(found if "://" in found else f"http://{found}")
 
 
 def _describe(error: Exception, request: Request) -> str:

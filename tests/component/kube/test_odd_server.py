@@ -9,14 +9,13 @@ from aiohttp import web
 
 from resizer.kube.auth import load_credentials
 from resizer.kube.client import KubeClient, KubeOptions
-from resizer.kube.credentials import Access
 from resizer.kube.limiter import Limiter
 from resizer.kube.projection import decode_claim
 from resizer.kube.reflector import Timing
 from resizer.kube.resource import CLAIMS
 from resizer.kube.rights import Rights
 from resizer.kube.telemetry import NullKubeTelemetry
-from resizer.kube.transport import Request, Transport, _find_proxy
+from resizer.kube.transport import Request, Transport
 from resizer.model import errors
 from tests.component.kube.rig import running, until
 
@@ -295,18 +294,6 @@ async def test_names_cannot_leave_their_place_in_the_path():
     async with serving(handle) as url:
         await get(url, name="../secrets/x?y=z#w")
     assert asked == ["/api/v1/namespaces/n/persistentvolumeclaims/..%2Fsecrets%2Fx%3Fy%3Dz%23w"]
-
-
-def test_the_proxy_is_the_kubeconfigs_or_the_environments(monkeypatch):
-    """proxy-url goes first; HTTPS_PROXY is used for https unless NO_PROXY names the host."""
-    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    assert _find_proxy(Access("https://api.example")) is None
-    monkeypatch.setenv("HTTPS_PROXY", "proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", "internal.example")
-    assert str(_find_proxy(Access("https://api.example"))) == "http://proxy.example:3128"
-    assert _find_proxy(Access("https://internal.example")) is None
-    assert str(_find_proxy(Access("https://api.example", proxy="http://own:1"))) == "http://own:1"
 
 
 async def test_requests_of_all_claims_share_few_connections():
