@@ -142,7 +142,7 @@ async def test_resizer_run_says_it_and_ends_with_2(tmp_path):
             spoil(rig)
             started[spoil] = rig.kubeconfig, await rig.start_resizer()
         for spoil, (path, process) in started.items():
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await process.wait() == 2
             rig.kubeconfig = path
             text = rig.log_text(process).strip()

@@ -64,22 +64,21 @@ async def load_credentials(
         raise CredentialsError(
             f"server {without_credentials(master)!r} is no address of an API server; write https://HOST:PORT"
         )
-    path = kubeconfig or (_default_kubeconfig(environment) if use_default_kubeconfig else None)
-    if path is not None:
-        return await _from_kubeconfig(path, context=context, master=master)
+    files = (kubeconfig,) if kubeconfig else _default_kubeconfigs(environment) if use_default_kubeconfig else ()
+    if files:
+        return await _from_kubeconfig(files, context=context, master=master)
     if master:
         tls = TlsMaterial().build(f"server {master}") if master.startswith("https://") else None
         return _fixed(Access(server=master.rstrip("/"), ssl_context=tls))
     return await _in_cluster(environment, service_account)
 
 
-def _default_kubeconfig(environment: Mapping[str, str]) -> Path | None:
-    # Of several files in $KUBECONFIG the first that exists: merging them is kubectl's art, not needed here.
+def _default_kubeconfigs(environment: Mapping[str, str]) -> tuple[Path, ...]:
     names = [name for name in environment.get("KUBECONFIG", "").split(os.pathsep) if name]
     if names:
-        return next((Path(name) for name in names if Path(name).exists()), Path(names[0]))
+        return tuple(map(Path, names))
     usual = Path(environment.get("HOME", "/")) / ".kube" / "config"
-    return usual if usual.exists() else None
+    return (usual,) if usual.exists() else ()
 
 
 def _fixed(access: Access) -> Credentials:
@@ -89,14 +88,14 @@ def _fixed(access: Access) -> Credentials:
     return ReloadedCredentials(access, load)
 
 
-async def _from_kubeconfig(path: Path, *, context: str, master: str) -> Credentials:
-    chosen = read_context(path, context=context, server=master)
+async def _from_kubeconfig(files: tuple[Path, ...], *, context: str, master: str) -> Credentials:
+    chosen = read_context(*files, context=context, server=master)
     if chosen.needs_plugin:
         plugin = _PluginLoader(chosen)
         return ReloadedCredentials(await plugin.load(), plugin.load)
 
     async def load() -> Access:
-        return load_static(read_context(path, context=context, server=master))
+        return load_static(read_context(*files, context=context, server=master))
 
     return ReloadedCredentials(load_static(chosen), load)
 
@@ -174,7 +173,7 @@ class _PluginLoader:
         try:
             if self._loader is None:
                 self._loader = await kube_config.load_kube_config(
-                    config_file=str(context.path),
+                    config_file=context.path,
                     context=context.name,
                     client_configuration=configuration,
                     persist_config=False,

@@ -2,7 +2,8 @@
 
 Static credentials (token, token file, client certificate, user and password) are read here, because the library
 that reads all kinds costs 53 MB of memory once imported; `auth` hands users of exec plugins and auth providers to
-it. Tokens and certificates are checked for expiry.
+it. Tokens and certificates are checked for expiry. Several files ($KUBECONFIG) are read as one: of two entries of one
+name, and of two current contexts, the first counts.
 
 Source: kubeconfig v1 (client-go clientcmd/api/v1).
 """
@@ -26,12 +27,18 @@ from resizer.kube.tls import TlsMaterial, describe, read_file
 Section = dict[str, Any]
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+_FILE_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "clusters": ("certificate-authority",),
+    "contexts": (),
+    "users": ("client-certificate", "client-key", "tokenFile"),
+}
+"""The lists of a kubeconfig, and which values of their entries are files, relative to the kubeconfig."""
 
 
 class KubeContext(Struct, frozen=True):
-    """What one context of a kubeconfig names. `path` is the file, for messages and relative paths."""
+    """What one context of a kubeconfig names. `path` is the file or the files, as $KUBECONFIG writes them."""
 
-    path: Path
+    path: str
     name: str
     cluster: Section
     user: Section
@@ -56,13 +63,13 @@ class KubeContext(Struct, frozen=True):
         return f"KubeContext({self.path}, {self.name})"
 
 
-def read_context(path: Path, *, context: str = "", server: str = "") -> KubeContext:
+def read_context(*files: Path, context: str = "", server: str = "") -> KubeContext:
     """Read one context, the current one if none is named. `server` overrides the cluster's.
 
     Raises CredentialsError.
     """
-    config = _read_yaml(path)
-    name = context or config.get("current-context") or ""
+    path, config = os.pathsep.join(map(str, files)), _read_files(files)
+    name = context or config["current-context"]
     if not name:
         raise CredentialsError(f"kubeconfig {path}: it has no current-context; set one, or give --context")
     chosen = _named(path, config, "contexts", "context", name)
@@ -156,11 +163,37 @@ def _read_yaml(path: Path) -> Section:
     return config
 
 
-def _named(path: Path, config: Section, section: str, key: str, name: str) -> Section | None:
+def _read_files(files: tuple[Path, ...]) -> Section:
+    """Read the files that are there, as one."""
+    read = [(path, _read_yaml(path)) for path in files if path.exists()] or [(files[0], _read_yaml(files[0]))]
+    names = [str(config.get("current-context") or "") for _, config in read]
+    merged: Section = {"current-context": next(filter(None, names), "")}
+    for section, file_names in _FILE_NAMES.items():
+        merged[section] = [
+            entry for path, config in read for entry in _read_entries(path, config, section, file_names=file_names)
+        ]
+    return merged
+
+
+def _read_entries(path: Path, config: Section, section: str, *, file_names: tuple[str, ...]) -> list[Section]:
+    """Return one list of a file, with whole paths in it. Its entries are lists' elements: `{name, cluster}`."""
     entries = config.get(section) or []
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise CredentialsError(f"kubeconfig {path}: it is malformed, {section} is no list of mappings")
-    found = next((entry.get(key) or {} for entry in entries if entry.get("name") == name), None)
+    key = section.removesuffix("s")
+    return [{**entry, key: _with_whole_paths(path, entry.get(key) or {}, file_names)} for entry in entries]
+
+
+def _with_whole_paths(path: Path, value: Any, file_names: tuple[str, ...]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    # kubectl's rule: relative to the kubeconfig that names it.
+    whole = {name: str(path.parent / os.path.expanduser(str(value[name]))) for name in file_names if value.get(name)}  # noqa: PTH111
+    return {**value, **whole}
+
+
+def _named(path: str, config: Section, section: str, key: str, name: str) -> Section | None:
+    found: Section | None = next((entry[key] for entry in config[section] if entry.get("name") == name), None)
     if found is not None and not isinstance(found, dict):
         raise CredentialsError(f"kubeconfig {path}: it is malformed, {key} {name!r} is no mapping")
     return found
@@ -210,5 +243,4 @@ def _file_or_data(context: KubeContext, section: Section, key: str) -> bytes:
 
 
 def _read_bytes(context: KubeContext, name: str, what: str) -> bytes:
-    path = context.path.parent / os.path.expanduser(name)  # noqa: PTH111 - kubectl's rule: relative to the kubeconfig
-    return read_file(path, f"kubeconfig {context.path}, {what}")
+    return read_file(Path(name), f"kubeconfig {context.path}, {what}")

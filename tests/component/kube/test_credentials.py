@@ -223,6 +223,28 @@ async def test_a_token_file_and_a_password_work(server, tmp_path):
     assert (await load_credentials(kubeconfig=path)).access.authorization == "Basic bWU6cHc="
 
 
+async def test_several_files_are_read_as_one(server, tmp_path):
+    """$KUBECONFIG as kubectl reads it: cluster, user and context may stand apart, and the first of a name counts."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tok").write_text(name)
+    (tmp_path / "two/tok").write_text(server.token)
+    own = {**cluster(server=server.url), "users": [], "current-context": "", "contexts": None}
+    contexts = [{"name": name, "context": {"cluster": "k", "user": "u", "namespace": name}} for name in ("c", "d")]
+    (tmp_path / "one/config").write_text(yaml.safe_dump(own))
+    (tmp_path / "two/config").write_text(yaml.safe_dump(config(**user(tokenFile="tok"), contexts=contexts)))
+    names = ("nowhere", "one/config", "", "two/config")
+    environment = {"KUBECONFIG": ":".join(str(tmp_path / name) if name else "" for name in names)}
+    for context, namespace in (("", "c"), ("d", "d")):
+        found = await load_credentials(context=context, use_default_kubeconfig=True, environment=environment)
+        assert (found.access.server, found.access.namespace) == (server.url, namespace)
+        assert found.access.authorization == f"Bearer {server.token}"
+    with pytest.raises(CredentialsError, match=r"two/config: it has no context 'e'"):
+        await load_credentials(context="e", use_default_kubeconfig=True, environment=environment)
+    with pytest.raises(CredentialsError, match="nowhere: no such file"):
+        await load_credentials(use_default_kubeconfig=True, environment={"KUBECONFIG": str(tmp_path / "nowhere")})
+
+
 async def test_a_client_certificate_is_loaded_and_nothing_is_left_on_disk(tmp_path, monkeypatch):
     """The key goes into the TLS context by one private file, which is gone afterwards."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
