@@ -85,6 +85,20 @@ async def test_the_peers_rights_are_enough(tmp_path, plane):
         assert rig.log_of(process, "right.missing") == []
 
 
+async def test_a_role_that_names_its_lease_is_enough(tmp_path):
+    """Rights to the one lease by its name, as careful administrators write them: elected, and ready for good."""
+    async with running_rig(tmp_path) as rig:
+        await _grant(rig, PEER, {("coordination.k8s.io", "leases"): ("create",)})
+        group, name = "coordination.k8s.io", lease_name(rig.driver.plan.name)
+        named = {"apiGroups": [group], "resources": ["leases"], "resourceNames": [name]}
+        rules = [*_rules({(group, "leases"): ("create",)}), {**named, "verbs": ["get", "update", "watch"]}]
+        await rig.client.patch(ROLES, "resizer-test", {"rules": rules}, namespace="default")
+        async with pipeline_in_process(rig) as pipeline:
+            await pipeline.wait_log("lease.acquired")
+            await pipeline.wait_get("/readyz", lambda answer: answer[0] == 200)
+    assert pipeline.log("right.missing") == []
+
+
 async def _nothing(_rig: Rig) -> None:
     return None
 

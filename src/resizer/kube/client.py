@@ -220,12 +220,13 @@ class KubeClient:
     ) -> Elector:
         """Return a contender for this driver's lease, in the namespace given or our own."""
         self.rights.require(REQUIRED_FOR_ELECTION)
-        self._review.lease_namespace = namespace or self.namespace
+        namespace, name = namespace or self.namespace, lease_name(driver)
+        self._review.leases.add((namespace, name))
         self._review.look_again()
         made = Elector(
             self.transport,
-            name=lease_name(driver),
-            namespace=namespace or self.namespace,
+            name=name,
+            namespace=namespace,
             identity=self._options.identity or own_identity(),
             telemetry=self._telemetry,
             timing=timing,

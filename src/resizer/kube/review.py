@@ -36,10 +36,10 @@ class _Review(Struct):
 
 
 class RightsReview:
-    """The loop that asks. `lease_namespace` is where the rights to leases are needed."""
+    """The loop that asks. `leases` are those for which rights are needed, as (namespace, name)."""
 
     def __init__(self, transport: Transport, rights: Rights) -> None:
-        self.lease_namespace = ""
+        self.leases: set[tuple[str, str]] = set()
         self._transport = transport
         self._rights = rights
         self._wake = asyncio.Event()
@@ -72,16 +72,29 @@ class RightsReview:
 
     async def _ask_all(self) -> None:
         for verb, resource in sorted(self._rights.required):
-            is_lease = resource == LEASES.plural
-            group, namespace = (LEASES.group, self.lease_namespace) if is_lease else ("", "")
-            if await self._is_allowed(verb, group, resource, namespace):
-                self._rights.granted(verb=verb, resource=resource, namespace=namespace)
-            else:
-                self._rights.missed(verb=verb, group=group, resource=resource, namespace=namespace)
+            if resource != LEASES.plural:
+                await self._ask(verb, "", resource)
+                continue
+            for namespace, name in sorted(self.leases):
+                # A Role may name the leases; only what is made cannot be named.
+                await self._ask(verb, LEASES.group, resource, namespace, "" if verb == "create" else name)
 
-    async def _is_allowed(self, verb: str, group: str, resource: str, namespace: str) -> bool:
+    async def _ask(self, verb: str, group: str, resource: str, namespace: str = "", name: str = "") -> None:
+        if await self._is_allowed(verb, group, resource, namespace, name):
+            self._rights.granted(verb=verb, resource=resource, namespace=namespace)
+        else:
+            self._rights.missed(verb=verb, group=group, resource=resource, namespace=namespace)
+
+    async def _is_allowed(self, verb: str, group: str, resource: str, namespace: str, name: str) -> bool:
         plural, _, subresource = resource.partition("/")
-        what = {"verb": verb, "group": group, "resource": plural, "subresource": subresource, "namespace": namespace}
+        what = {
+            "verb": verb,
+            "group": group,
+            "resource": plural,
+            "subresource": subresource,
+            "namespace": namespace,
+            "name": name,
+        }
         body: dict[str, Any] = {
             "apiVersion": f"{_REVIEWS.group}/{_REVIEWS.version}",
             "kind": "SelfSubjectAccessReview",
