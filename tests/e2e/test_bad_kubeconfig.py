@@ -4,7 +4,9 @@ import asyncio
 import base64
 import datetime as dt
 import json
+import os
 import re
+import signal
 import socket
 
 import pytest
@@ -148,6 +150,26 @@ async def test_resizer_run_says_it_and_ends_with_2(tmp_path):
             text = rig.log_text(process).strip()
             assert text.startswith("resizer run: ")
             _check(rig, text.removeprefix("resizer run: "), shown[spoil])
+
+
+async def test_a_plugin_that_does_not_answer_holds_up_no_end(tmp_path):
+    """SIGTERM while credentials are still waited for: the program ends at once, and without a complaint."""
+    async with running_rig(tmp_path) as rig:
+        config = yaml.safe_load(rig.kubeconfig.read_text())
+        started = tmp_path / "started"
+        plugin = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never", "command": "sh"}
+        config["users"][0]["user"] = {"exec": {**plugin, "args": ["-c", f"echo $$ > {started}; exec sleep 50"]}}
+        rig.kubeconfig.write_text(yaml.safe_dump(config))
+        settings = load_settings({"kubeconfig": str(rig.kubeconfig), "csi_address": str(rig.socket)})
+        stop = asyncio.Event()
+        running = asyncio.create_task(run_pipeline(settings, stop=stop))
+        await rig.until(lambda: started.exists() and started.read_text().endswith("\n"), "the plugin runs")
+        stop.set()
+        try:
+            async with asyncio.timeout(10):
+                await running
+        finally:
+            os.kill(int(started.read_text()), signal.SIGKILL)
 
 
 def _claim(name: str, **changes) -> bytes:

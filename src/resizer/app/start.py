@@ -20,16 +20,32 @@ async def run_pipeline(settings: Settings, *, stop: asyncio.Event) -> None:
     metrics = new_metrics()
     rules = _load_rules(settings)
     connections = _make_connections(settings, metrics)
-    try:
-        kube = await KubeClient.open(_kube_options(settings), telemetry=metrics.kube, translate=translate)
-    except CredentialsError as error:
-        raise StartError(str(error), exit_code=2) from error
+    kube = await _open(settings, metrics, stop=stop)
+    if kube is None:
+        return
     pipeline = Pipeline(settings, kube=kube, metrics=metrics, rules=rules, connections=connections)
     try:
         async with serving(settings, kube=kube, metrics=metrics, pipeline=pipeline):
             await pipeline.run(stop)
     finally:
         await kube.close()
+
+
+async def _open(settings: Settings, metrics: Metrics, *, stop: asyncio.Event) -> KubeClient | None:
+    """Open the way to the API server; None when `stop` came first: a plugin for credentials may take a minute."""
+    opening = asyncio.create_task(
+        KubeClient.open(_kube_options(settings), telemetry=metrics.kube, translate=translate), name="opening"
+    )
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await opening if opening.done() else None
+    except CredentialsError as error:
+        raise StartError(str(error), exit_code=2) from error
+    finally:
+        for task in (opening, stopping):
+            task.cancel()
+        await asyncio.wait({opening, stopping})
 
 
 def _load_rules(settings: Settings) -> RuleBook:

@@ -156,7 +156,7 @@ class KubeClient:
         if options.kubeconfig is not None or options.master or options.use_default_kubeconfig:
             try:
                 await client.check_server()
-            except CredentialsError:
+            except BaseException:
                 await transport.close()
                 raise
         return client
