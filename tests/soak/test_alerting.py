@@ -137,7 +137,7 @@ async def test_a_failing_driver_reaches_the_pager(tmp_path_factory, capsys):
                 assert f"default/{names[alert]}" in body["annotations"]["description"]
                 assert class_ in body["annotations"]["description"]
                 assert body["labels"]["driver"] == rig.driver.plan.name
-                assert body["annotations"]["runbook_url"].endswith(f"/{alert}")
+                assert body["annotations"]["runbook_url"].endswith(f"/{alert}.md")
                 assert f"var-namespace=default&var-claim={names[alert]}" in body["annotations"]["dashboard_url"]
 
             rig.driver.plan = Plan(node_expansion_required=False)

@@ -85,6 +85,13 @@ def test_every_alert_has_a_test_that_fires_and_one_that_does_not(capsys):
     assert silent == every
 
 
+def test_an_alert_about_a_claim_outlives_the_leader_that_told_of_it():
+    """Between the death of a leader and the first scrape of the next a claim has no series: nobody is paged twice."""
+    about_claims = [rule for rule in alerts() if "resizer_claim_pending_since_timestamp_seconds" in rule["expr"]]
+    assert len(about_claims) == 6
+    assert {rule.get("keep_firing_for") for rule in about_claims} == {"3m"}
+
+
 def _read(expr: str, recorded: dict[str, str]) -> set[str]:
     """Names of the series that a query reads, through recording rules."""
     names = {selector.name for selector in selectors(expr)}
@@ -101,7 +108,7 @@ def test_an_alert_says_what_whoever_is_paged_needs(rule):
     """Severity, texts, page and dashboard; where one claim is meant its name is in the text and in the link."""
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url", "dashboard_url"}
-    assert rule["annotations"]["runbook_url"].endswith(f"/runbooks/{rule['alert']}")
+    assert rule["annotations"]["runbook_url"].endswith(f"/runbooks/{rule['alert']}.md")
     assert re.search(r"/d/resizer-(resizes|pipeline|claim)\b", rule["annotations"]["dashboard_url"])
     if "persistentvolumeclaim" in rule["expr"] and rule["alert"] != "ResizerWatchStale":
         assert re.search(r"max by \(namespace, persistentvolumeclaim[,)]", rule["expr"])

@@ -36,10 +36,10 @@ def source() -> str:
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert():
-    """Whoever follows a page's link finds it; no page speaks of an alert that is gone."""
+    """Whoever follows a page's link finds the file, as a Git host shows it; no page speaks of an alert that is gone."""
     linked = {Path(alert["annotations"]["runbook_url"]).name for alert in alerts()}
-    assert linked == {page.stem for page in PAGES}
-    assert linked == set(re.findall(r"\]\((\w+)\.md\)", (FOLDER / "README.md").read_text()))
+    assert linked == {page.name for page in PAGES}
+    assert linked == set(re.findall(r"\]\((\w+\.md)\)", (FOLDER / "README.md").read_text()))
 
 
 @on_each
