@@ -107,7 +107,7 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
         return replace(step, notes=(*notes, *step.notes))
     wait_s, reason = remaining_wait(claim, aim, snapshot, memory, policy)
     memory = _begin(claim, aim, snapshot, memory)
-    notes = (*notes, noting.enter_controller(claim, memory, snapshot.now))
+    notes = (*notes, noting.enter_controller(claim, memory, snapshot.now, waits_for=reason))
     if wait_s > 0:
         return Step(Settle("waiting", wait_s, reason), replace(memory, wish=wish_of(claim)), notes)
     step = _record_intent(claim, aim, snapshot, memory, policy)

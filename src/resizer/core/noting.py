@@ -38,9 +38,10 @@ def resizing_since(claim: Claim, now: Instant | None = None) -> float:
     return true_since(claim, RESIZING, now)
 
 
-def enter_controller(claim: Claim, memory: Memory, now: Instant) -> Enter:
-    """The claim is in the controller's hands."""
-    class_ = memory.failure.class_ if memory.failure else ""
+def enter_controller(claim: Claim, memory: Memory, now: Instant, *, waits_for: str = "") -> Enter:
+    """The claim is in the controller's hands. `waits_for`: the class that the claim itself gives for its wait, for a
+    process that has not seen the failure: a claim that its provider lets wait is not one that nobody has answered."""
+    class_ = memory.failure.class_ if memory.failure else waits_for
     return Enter("controller-resize", class_, memory.asked_wall_s or resizing_since(claim, now))
 
 

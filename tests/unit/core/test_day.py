@@ -5,9 +5,12 @@ from itertools import cycle
 
 import pytest
 
-from resizer.core.state import Users
+from resizer.core.machine import advance
+from resizer.core.pacing import write_wait
+from resizer.core.state import Enter, Memory, Policy, Settle, Started, Users
 from resizer.core.verdict import Failure, Rule, classify, not_called, short_answer
 from resizer.model.driver import Expansion
+from tests.parity.simulation import EPOCH_S
 
 DAY_S = 24 * 3600.0
 MOST_CALLS, MOST_EVENTS, MOST_PATCHES = 400, 30, 50
@@ -134,6 +137,15 @@ def test_a_restart_does_not_hammer_a_driver_that_said_not_yet(world):
     assert len(day.calls) == 1
     day.run_until(901.0)
     assert len(day.calls) == 2
+
+
+def test_a_new_process_knows_what_a_claim_waits_for(snapshot, claim):
+    """The claim's annotation gives the class of its wait, or whoever is on call is told that nobody has answered."""
+    retry = write_wait(CLASSES["rate-limited"], target="5Gi", delay_s=900.0, now_s=EPOCH_S)
+    waiting = claim(allocated="5Gi", state="ControllerResizeInProgress", retry=retry)
+    step = advance(snapshot(waiting), Memory(), Started(), Policy())
+    assert isinstance(step.effect, Settle)
+    assert [note.class_ for note in step.notes if isinstance(note, Enter)] == ["rate-limited"]
 
 
 def test_a_changed_wish_ends_a_remembered_wait(world):
