@@ -39,8 +39,11 @@ def resizing_since(claim: Claim, now: Instant | None = None) -> float:
 
 
 def enter_controller(claim: Claim, memory: Memory, now: Instant, *, waits_for: str = "") -> Enter:
-    """The claim is in the controller's hands. `waits_for`: the class that the claim itself gives for its wait, for a
-    process that has not seen the failure: a claim that its provider lets wait is not one that nobody has answered."""
+    """The claim is in the controller's hands. `waits_for`: what it waits for by its own word.
+
+    A process that has not seen the failure needs that: a claim that its provider lets wait is not one that nobody has
+    answered.
+    """
     class_ = memory.failure.class_ if memory.failure else waits_for
     return Enter("controller-resize", class_, memory.asked_wall_s or resizing_since(claim, now))
 

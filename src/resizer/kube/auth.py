@@ -58,7 +58,7 @@ async def load_credentials(
     """Load credentials. Raises CredentialsError.
 
     Order, as the peer's: a named kubeconfig, an address alone (`master`), the cluster we run in. A person's tools
-    set `use_default_kubeconfig`: $KUBECONFIG, then ~/.kube/config, before the cluster.
+    set `use_default_kubeconfig`: the files of $KUBECONFIG, then ~/.kube/config, before the cluster.
     """
     if master and not is_usable_server(master):
         raise CredentialsError(
@@ -200,6 +200,7 @@ class _PluginLoader:
             server_name=str(getattr(configuration, "tls_server_name", None) or ""),
             proxy=str(getattr(configuration, "proxy", None) or ""),
             namespace=context.namespace,
+            impersonation=context.impersonation,
             read_again_s=self._read_again_s(token),
         )
 

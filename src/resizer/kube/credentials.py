@@ -33,6 +33,8 @@ class Access(Struct, frozen=True):
     server_name: str = ""
     proxy: str = ""
     namespace: str = ""
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """Headers that have the server act as somebody else."""
     read_again_s: float = 0.0
     """Seconds after which it is to be read again, 0 for only after a 401."""
 

@@ -21,6 +21,7 @@ import yaml
 from msgspec import Struct
 
 from resizer.kube.credentials import TOKEN_READ_AGAIN_S, Access, CredentialsError
+from resizer.kube.impersonation import find_impersonation
 from resizer.kube.redaction import without_credentials
 from resizer.kube.tls import TlsMaterial, describe, read_file
 
@@ -58,6 +59,11 @@ class KubeContext(Struct, frozen=True):
         found = [entry.get("value") for entry in entries or () if isinstance(entry, dict)]
         provider = (self.user.get("auth-provider") or {}).get("config") or {}
         return [str(value) for value in (*found, *provider.values()) if value]
+
+    @property
+    def impersonation(self) -> tuple[tuple[str, str], ...]:
+        """Headers that name whom to impersonate. Raises CredentialsError."""
+        return find_impersonation(self.user, _where(self))
 
     def __repr__(self) -> str:
         return f"KubeContext({self.path}, {self.name})"
@@ -118,6 +124,7 @@ def load_static(context: KubeContext) -> Access:
         server_name=str(cluster.get("tls-server-name", "")),
         proxy=str(cluster.get("proxy-url", "")),
         namespace=context.namespace,
+        impersonation=context.impersonation,
         read_again_s=TOKEN_READ_AGAIN_S if "tokenFile" in user and not user.get("token") else 0.0,
     )
 

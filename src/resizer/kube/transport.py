@@ -9,6 +9,7 @@ Called by reflector, writer, events, secrets, pods, attachments and leases; noth
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 from msgspec import Struct
+from multidict import CIMultiDict
 from yarl import URL
 
 from resizer.kube.answer import error_of, printable, retry_after_s
@@ -174,7 +176,9 @@ class Transport:
         return await self._send(request, await self._credentials.refresh(access))
 
     async def _send(self, request: Request, access: Access) -> aiohttp.ClientResponse:
-        headers = {"Authorization": access.authorization} if access.authorization else {}
+        headers = CIMultiDict(access.impersonation)
+        if access.authorization:
+            headers["Authorization"] = access.authorization
         if request.body is not None:
             headers["Content-Type"] = request.content_type
         return await self._session.request(
@@ -247,7 +251,10 @@ async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
 def _describe(error: Exception, request: Request) -> str:
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
         return f"no answer within {request.timeout_s:.0f}s"
-    return f"the connection failed: {printable(str(error), limit=300) or type(error).__name__}"
+    # aiohttp's own text of a connection that was not made shows our SSL context, by its address in memory.
+    cause = error.__cause__ if isinstance(error, aiohttp.ClientConnectorError) else None
+    said = os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else str(cause or error)
+    return f"the connection failed: {printable(said, limit=300) or type(error).__name__}"
 
 
 def _version() -> str:

@@ -17,6 +17,7 @@ from resizer.devcluster.apiserver.server import ApiServer
 from resizer.kube.auth import load_credentials
 from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.credentials import Access, CredentialsError, ReloadedCredentials
+from resizer.model.errors import ForbiddenError
 from tests.component.kube.rig import add_claims, fake_time, opened, plain_server
 
 
@@ -171,7 +172,7 @@ async def test_a_kubeconfig_that_points_nowhere_is_told_at_once(tmp_path):
     """A server that is not there, and a token it does not know: one line each, before anything runs."""
     path = tmp_path / "config"
     path.write_text(yaml.safe_dump(config()))
-    with pytest.raises(CredentialsError, match="cannot be reached"):
+    with pytest.raises(CredentialsError, match="the connection failed: Connection refused"):
         await KubeClient.open(KubeOptions(kubeconfig=path))
     async with plain_server() as server:
         server.kubeconfig(path, token="unknown")
@@ -275,6 +276,30 @@ async def test_an_exec_plugin_gives_the_token_and_is_asked_again_after_a_401(ser
         token.write_text(server.add_token("resizer-dev-admin", ["system:masters"]))
         server.tokens.revoke(server.token)
         assert (await client.writer.read_claim("default/a")).name == "a"
+    finally:
+        await client.close()
+
+
+async def test_a_kubeconfig_that_impersonates_gives_those_rights_and_no_others(server, tmp_path):
+    """`as`, `as-groups`, `as-uid` and `as-user-extra` go with every request: whoever steps down stays down."""
+    extra = {"as": "jane", "as-groups": ["ops", "dev"], "as-uid": "7", "as-user-extra": {"Example.org/Why": ["night"]}}
+    path = tmp_path / "config"
+    server.kubeconfig(path)
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"] |= extra
+    path.write_text(yaml.safe_dump(document))
+    access = (await load_credentials(kubeconfig=path)).access
+    assert access.impersonation == (
+        ("Impersonate-User", "jane"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Group", "dev"),
+        ("Impersonate-Extra-example.org%2Fwhy", "night"),
+    )
+    client = await KubeClient.open(KubeOptions(kubeconfig=path))
+    try:
+        with pytest.raises(ForbiddenError, match="jane"):
+            await client.writer.read_claim("default/a")
     finally:
         await client.close()
 
