@@ -18,8 +18,11 @@ class Lines:
 
     def asked(self, entry: Entry) -> None:
         """Tell that it asks for its new size."""
-        already = " already" if entry.is_asked else ""
-        typer.echo(f"{entry.claim.key}: asks{already} for {entry.to_text} (had {format_bytes(entry.from_bytes)})")
+        already, has = (" already", "has") if entry.is_asked else ("", "had")
+        before = f"{has} {format_bytes(entry.claim.capacity_bytes)}"
+        if entry.claim.capacity_bytes < entry.from_bytes and not entry.is_asked:
+            before = f"asked for {format_bytes(entry.from_bytes)}, {before}"
+        typer.echo(f"{entry.claim.key}: asks{already} for {entry.to_text} ({before})")
 
     def moved(self, entry: Entry, phase: str) -> None:
         """Tell the phase."""

@@ -88,6 +88,9 @@ def read_growth(to: str, by: str) -> Growth:
         raise ValueError(f"--by {error}, or a part as 20%") from error
     if not 0 < more <= MAX_BYTES:
         raise ValueError(f"--by {by}: it must be more than nothing")
+    if more < _MIB:
+        # A percent sign or a suffix forgotten at night would use up one of the few modifications a provider allows.
+        raise ValueError(f"--by {by}: that is {more} bytes; write a part as 20%, or a size as 20Gi")
     return Growth(by_bytes=more)
 
 
@@ -133,7 +136,8 @@ def lines_of(plan: Plan) -> list[str]:
     rows = [heads, *(_cells(entry) for entry in plan.entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*lines, f"{len(plan.entries)} claims, {plan.more_bytes} bytes more ({format_bytes(plan.more_bytes)})"]
+    claims = "1 claim" if len(plan.entries) == 1 else f"{len(plan.entries)} claims"
+    return [*lines, f"{claims}, {plan.more_bytes} bytes more ({format_bytes(plan.more_bytes)})"]
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:

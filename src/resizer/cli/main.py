@@ -12,6 +12,7 @@ import typer
 
 from resizer import __version__
 from resizer.cli import demo, dev, driver, explain, grow, node, run, status
+from resizer.cli.kubectl_switches import plain_switches
 
 OWN_OPTIONS = ("--help", "-h", "--version")
 
@@ -53,7 +54,7 @@ def main() -> None:
         arguments = ["run", *arguments]
     if arguments[:1] == ["run"]:
         sys.exit(run.main(arguments[1:]))
-    app(args=arguments)
+    app(args=plain_switches(arguments))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import structlog
 import typer
 from msgspec import Struct
 
-from resizer.model.errors import ApiError, ForbiddenError
+from resizer.model.errors import ApiError, ForbiddenError, NotFoundError
 from resizer.model.text import printable
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ def run(command: str, work: Coroutine[Any, Any, int]) -> None:
 def describe(error: ApiError) -> str:
     """One line of what the API server refused, and what to do about a missing right."""
     text = printable(str(error), limit=LINE)
+    if isinstance(error, NotFoundError) and error.resource == "persistentvolumeclaims" and "/" in error.name:
+        namespace, _, name = error.name.partition("/")
+        return f"there is no claim {name} in namespace {namespace}; name another with -n"
     if isinstance(error, ForbiddenError) and "cannot" in error.message:
         return f"{text}; ask for the right to {error.verb} {error.resource}, or name another --namespace or --context"
     return text

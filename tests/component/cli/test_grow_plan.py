@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from resizer.cli.grow_display import Bars
+from resizer.cli.grow_display import Bars, Lines
 from resizer.cli.grow_plan import Growth, make_plan, present_size, read_growth
 from resizer.explain.facts import ClassFacts, Quota
 from resizer.model.objects import Claim
@@ -58,7 +58,7 @@ def test_a_part_more_is_never_less(size, percent):
 
 
 NONSENSE = [("", ""), ("1Gi", "1%"), ("0", ""), ("-1Gi", ""), ("x", "")]
-NONSENSE += [("", part) for part in ("0%", "99999%", "%", "-1", "x" * 5000)]
+NONSENSE += [("", part) for part in ("0%", "99999%", "%", "-1", "x" * 5000, "20", "400")]
 
 
 @pytest.mark.parametrize(("to", "by"), NONSENSE)
@@ -66,6 +66,17 @@ def test_nonsense_is_one_short_line(to, by):
     """What is no growth is refused in one short line."""
     with pytest.raises(ValueError, match=r"^.{1,300}$"):
         read_growth(to, by)
+
+
+def test_what_a_claim_has_is_not_what_it_asks_for(capsys):
+    """Of a claim that is stuck on its way it is said what it has, in the first place."""
+    for to in ("400Gi", "500Gi"):
+        for entry in make_plan([claim(requested="400Gi")], Growth(to=to), classes=GOLD, quotas={}).entries:
+            Lines().asked(entry)
+    assert capsys.readouterr().out.splitlines() == [
+        "db/data-0: asks already for 400Gi (has 300Gi)",
+        "db/data-0: asks for 500Gi (asked for 400Gi, had 300Gi)",
+    ]
 
 
 def test_a_growth_under_way_counts_as_present():
