@@ -11,6 +11,9 @@ from resizer.model.quantity import MalformedQuantityError, format_bytes, parse_b
 DEFAULT_SIZE: Final = "300Gi"
 DEFAULT_GROWTHS: Final = ("400Gi", "500Gi")
 MAX_CLAIMS: Final = 500
+LEAST_BYTES: Final = 1024**3
+LEAST_STEP_BYTES: Final = 64 * 1024**2
+"""Smaller volumes and steps cannot be judged: what a filesystem keeps for itself, and what mkfs rounds up, is more."""
 
 Backend = Literal["auto", "loop", "image"]
 
@@ -54,9 +57,16 @@ def check_options(
         raise DemoUsageError(f"--claims {claims}: give 1 to {MAX_CLAIMS}")
     if not 0 <= http_port <= 65535:
         raise DemoUsageError(f"--http-port {http_port}: give 1 to 65535, or 0 for a free one")
+    size_bytes = _size("--size", size)
+    if size_bytes < LEAST_BYTES:
+        raise DemoUsageError(f"--size {size}: give 1Gi or more; it is sparse and takes little of the disk")
+    growths_bytes = tuple(_size("--grow", growth) for growth in growths)
+    for before, after, text in zip((size_bytes, *growths_bytes), growths_bytes, growths, strict=False):
+        if before < after < before + LEAST_STEP_BYTES:
+            raise DemoUsageError(f"--grow {text}: give at least 64Mi more than the {size_text(before)} before it")
     return Options(
-        size_bytes=_size("--size", size),
-        growths_bytes=tuple(_size("--grow", growth) for growth in growths),
+        size_bytes=size_bytes,
+        growths_bytes=growths_bytes,
         claims=claims,
         filesystem=filesystem,
         backend=backend,

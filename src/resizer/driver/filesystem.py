@@ -36,7 +36,10 @@ class OnlineGrowthRefusedError(Exception):
 
 
 class Filesystem(msgspec.Struct, frozen=True):
-    """One kind of filesystem; `minimum_bytes` is the least its mkfs accepts, rounded up."""
+    """One kind of filesystem; `minimum_bytes` is the least that can be made and grown to the size it has.
+
+    btrfs can be made smaller, but the kernel resizes nothing to less than 256 MiB, and staging does that.
+    """
 
     name: str
     mkfs: str
@@ -59,7 +62,7 @@ FILESYSTEMS: Final = {
             4 * _MIB,
             grows_unmounted=True,
         ),
-        Filesystem("btrfs", "mkfs.btrfs", ("-q", "-f", "-K"), "btrfs", 128 * _MIB, grows_unmounted=False),
+        Filesystem("btrfs", "mkfs.btrfs", ("-q", "-f", "-K"), "btrfs", 256 * _MIB, grows_unmounted=False),
     )
 }
 

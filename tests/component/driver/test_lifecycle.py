@@ -36,6 +36,15 @@ def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"backend": request.getfixturevalue("backend")} if "backend" in request.fixturenames else {}
 
 
+@pytest.mark.parametrize(("backend", "fs_type"), [case("loop", fs) for fs in ("xfs", "btrfs")])
+async def test_the_smallest_volume_can_be_used(driver: Driver, backend: str, fs_type: str) -> None:  # noqa: ARG001 -- settings takes it
+    """However little is asked for, what is given can be staged, which grows the filesystem to the size it has."""
+    capability = mount_capability(fs_type)
+    volume = await driver.create(size=MIB, capability=capability)
+    await driver.stage(volume.volume_id, capability)
+    await driver.unstage(volume.volume_id)
+
+
 @pytest.mark.parametrize(("backend", "fs_type"), ALL)
 async def test_a_volume_lives_and_grows_while_published(driver: Driver, backend: str, fs_type: str) -> None:
     """Every call works, works again when repeated, growth reaches the pod's path, and nothing is left at the end."""

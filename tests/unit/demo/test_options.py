@@ -24,8 +24,8 @@ def check(**flags):
 
 def test_sizes_are_read_in_every_notation():
     """Sizes are Kubernetes quantities; a smaller growth is not refused here, for the API server shall say it."""
-    options = check(size="1e9", growths=["2G", "1Gi"])
-    assert (options.size_bytes, options.growths_bytes) == (10**9, (2 * 10**9, GIB))
+    options = check(size="2e9", growths=["3G", "1Gi"])
+    assert (options.size_bytes, options.growths_bytes) == (2 * 10**9, (3 * 10**9, GIB))
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,11 @@ def test_sizes_are_read_in_every_notation():
         ({"growths": ["4q"]}, "--grow '4q' is not a quantity"),
         ({"size": "-1Gi"}, "a size lies between 0 and"),
         ({"size": "0"}, "a size must be greater than zero"),
+        ({"size": "100Mi"}, "--size 100Mi: give 1Gi or more"),
+        (
+            {"size": "1Gi", "growths": ["2Gi", "2049Mi"]},
+            "--grow 2049Mi: give at least 64Mi more than the 2Gi before it",
+        ),
         ({"claims": 0}, "--claims 0"),
         ({"claims": 501}, "--claims 501"),
         ({"http_port": 70000}, "--http-port 70000"),
