@@ -2,7 +2,7 @@
 
 Left out, every request would be made with the rights of whoever impersonates.
 
-Source: Kubernetes authentication, "User impersonation"; client-go transport (how the names of extra fields are escaped).
+Source: Kubernetes authentication, "User impersonation"; client-go transport (how names of extra fields are escaped).
 """
 
 from typing import Any
