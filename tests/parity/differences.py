@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS
+from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS, NODE_RESIZE_PENDING
 from tests.parity.recorded import RETRY_MAX_S, Case, distinct
 
 Outcome = dict[str, Any]
@@ -40,7 +40,9 @@ def recorded_outcome(case: Case) -> Outcome:
 
 def _grows_after_an_error(case: Case, outcome: Outcome) -> bool:
     del case
-    return {"ControllerResizeError=True", "FileSystemResizePending=True"} <= set(outcome["claim"]["conditions"])
+    claim = outcome["claim"]
+    is_pending = claim["state"] == NODE_RESIZE_PENDING and "FileSystemResizePending=True" in claim["conditions"]
+    return is_pending and "ControllerResizeError=True" in claim["conditions"]
 
 
 def _drop_error(case: Case, outcome: Outcome) -> None:

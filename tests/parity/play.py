@@ -5,7 +5,9 @@ from typing import Any
 from resizer.core.pacing import Limits
 from resizer.core.state import CallDriver, Policy, Users
 from resizer.core.verdict import Failure, classify, not_called
+from resizer.csi.volume_capability import capability_of
 from resizer.model.driver import DriverFacts, Expansion
+from resizer.model.errors import NotCalledError
 from resizer.model.objects import (
     NODE_EXPANSION_NOT_REQUIRED,
     PRE_RESIZE_CAPACITY,
@@ -80,6 +82,7 @@ def _volume(case: Case) -> Volume:
         claim_uid=scenario.get("claim_uid", UID) if bound else "",
         driver=driver,
         handle="h",
+        access_modes=tuple(scenario.get("modes", ("ReadWriteOnce",))),
         pre_resize_capacity=scenario.get("pv_ann", {}).get(PRE_RESIZE_CAPACITY),
     )
 
@@ -92,8 +95,10 @@ def _answer(case: Case) -> Answer:
     def respond(call: CallDriver, number: int) -> Expansion | Failure:
         if case.scenario.get("secret_missing"):
             return not_called("error getting secret expand in namespace default: not found")
-        if len(case.scenario.get("modes", ())) > 1:
-            return not_called("the access modes ReadWriteOnce, ReadOnlyMany cannot be expressed in one capability")
+        try:
+            capability_of(_volume(case), single_node_multi_writer=True)
+        except NotCalledError as error:
+            return not_called(str(error))
         code = codes[min(number, len(codes) - 1)]
         if code == "OK":
             return Expansion(answer.get("capacity", call.target.size_bytes), answer.get("node", True))

@@ -10,7 +10,7 @@ from tests.parity.recorded import Case, read_cases
 from tests.parity.report import Report
 
 CASES = tuple(read_cases())
-SAMPLE = tuple(case for number, case in enumerate(CASES) if case.file != "matrix" or number % 15 == 0)
+SAMPLE = tuple(case for number, case in enumerate(CASES) if case.file.startswith("cases") or number % 15 == 0)
 
 
 async def _check(cases: tuple[Case, ...], folder, capsys) -> None:
@@ -23,7 +23,7 @@ async def _check(cases: tuple[Case, ...], folder, capsys) -> None:
 
 
 async def test_the_pipeline_ends_where_the_peer_ended(folder, capsys):
-    """Every special case and some of the matrix: claim, volume and each distinct call agree, each difference is needed.
+    """Every special case and some of the others: claim, volume and each distinct call agree, each difference is needed.
 
     Calls are compared in full: bytes, access mode, access type, filesystem, mount flags and secrets.
     """
@@ -32,8 +32,8 @@ async def test_the_pipeline_ends_where_the_peer_ended(folder, capsys):
 
 @pytest.mark.soak
 async def test_the_pipeline_ends_where_the_peer_ended_in_every_case(folder, capsys):
-    """All 963 recorded cases at once, through one program."""
-    assert len(CASES) == 963
+    """All recorded cases at once, through one program."""
+    assert len(CASES) == 1293
     await _check(CASES, folder, capsys)
 
 
@@ -57,7 +57,9 @@ async def _harm(rig: Rig) -> None:
         begun = rig.server.store.revision
         await rig.wait(lambda begun=begun: rig.server.store.revision > begun + 200, timeout_s=30)
         await rig.kill()
+        rig.logs.clear()
         rig.start(**SETTINGS)
+    await rig.wait(lambda: len(rig.logged("group.started")) == 2, timeout_s=30)
     assert all(fault.hits for fault in rig.server.faults), "each kind of harm was done"
     rig.server.faults.clear()
 
@@ -66,8 +68,10 @@ def _is_written_by_hand(case: Case) -> bool:
     """Whether the case begins with records that no process leaves, and a crash halfway makes sound ones of them.
 
     A recorded target below the volume's size is first asked for and then, after a crash, not known of any more; a
-    node at work before the volume object had its size is then left to its work.
+    node at work before the volume object had its size is then left to its work. Random states are full of such.
     """
+    if case.file.startswith("random"):
+        return True
     scenario = case.scenario
     alloc, state = scenario.get("alloc", 0), scenario.get("state", "")
     shrinks = bool(alloc) and not state and alloc < scenario["pv"]
