@@ -236,6 +236,20 @@ def test_an_annotation_put_back_by_somebody_is_not_fought_over(snapshot, claim):
     assert isinstance(again.effect, Settle)
 
 
+def test_a_growth_that_finds_a_leftover_annotation_writes_its_own(world):
+    """Whether the old one went in the same look or before a crash, the volume ends with what the claim has now.
+
+    The peer loses the annotation in one of the two ways.
+    """
+    day = world(
+        lambda *_: Expansion(5 * GI, node_expansion_required=True), volume=replace(VOLUME, pre_resize_capacity="1Gi")
+    )
+    day.appear()
+    day.run_until(1.0)
+    assert day.claim.state == "NodeResizePending"
+    assert day.volume.pre_resize_capacity == "3Gi"
+
+
 def test_users_are_asked_for_only_where_it_matters(snapshot, claim):
     """An offline-only answer asks who uses the volume; with --handle-volume-inuse-error=false it does not."""
     answer = Failed(TARGET, classify("FAILED_PRECONDITION", "in use"))
