@@ -7,6 +7,7 @@ off (servers close a connection that pings too often). A deadline belongs into t
 around it.
 """
 
+import logging
 import os
 from typing import Final
 
@@ -33,6 +34,17 @@ _OPTIONS: Final[tuple[tuple[str, str | int], ...]] = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
+
+
+def _is_no_raw_text(record: logging.LogRecord) -> bool:
+    """Keep back what gRPC logs of a status message that is no UTF-8: all of it, and it may quote a credential.
+
+    The caller gets the same message as the call's error, and cleans it before he says it.
+    """
+    return not str(record.msg).startswith("Invalid encoding on")
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_raw_text)
 
 
 class MalformedAddressError(ValueError):
