@@ -6,7 +6,7 @@ Called by `call` only. Three things are decided here:
   for a known failure (a stream that broke off: UNKNOWN or INTERNAL), and an answer that cannot be decoded is no
   failure of the growth at all: the driver may well have grown the volume. Both become UNAVAILABLE, whose outcome
   is uncertain, so the recorded target stands and the call is repeated (CSI: ControllerExpandVolume is idempotent).
-- *A message is foreign text.* It is bounded and made printable; with a byte that is no UTF-8 all of it arrives as Latin-1.
+- *A message is foreign text.* It is bounded and made printable; one byte that is no UTF-8 makes it arrive as Latin-1.
 - *Secrets.* A driver may quote a credential it was given: every value of the call's secrets, and each of its lines,
   is taken out of the message before anything else, as it is and as programs write it (base64, percent-encoded, as a
   JSON or Go string, hexadecimal). The original exception is not chained, since it carries the raw text.

@@ -5,7 +5,8 @@ find that out one by one fill its log and our workers. After `OPEN_AFTER` such a
 (a single volume may be unavailable for reasons of its own), the circuit opens: claims are turned away without a call.
 When the delay is over one call is let through as a probe. If it fails in the same way the circuit stays open, twice
 as long as before and `longest_s` at most; every other answer, success or not, shows that the driver is there and
-closes it. A probe that has said nothing for one more delay may be a slow volume's: the next one goes beside it.
+closes it. So does a connection made anew. A probe that has said nothing for one more delay may be a slow volume's: the
+next one goes beside it. One that ends without an answer shows nothing.
 
     closed --OPEN_AFTER failures in a row, or nobody connected--> open --delay over--> half-open (probes)
        ^------------------------- any other answer -------------------------'  '--failure--> open, longer

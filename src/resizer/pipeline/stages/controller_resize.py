@@ -9,6 +9,7 @@ a call: see `breaker`.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
@@ -20,6 +21,8 @@ from resizer.model.objects import Volume
 from resizer.pipeline.ports import ExpandableVolumePlugin, LeaseGuard, SecretReader, StageTelemetry
 from resizer.pipeline.stages.breaker import Breaker
 from resizer.pipeline.stages.timing import observed
+
+_NO_ANSWER: Final = frozenset({"DEADLINE_EXCEEDED", "CANCELLED"})
 
 log = structlog.get_logger()
 
@@ -75,7 +78,7 @@ class ControllerResize:
             outcome = await self._ask(volume, call)
             if isinstance(outcome, Failure) and outcome.code == "UNAVAILABLE":
                 move = partial(breaker.fail, clock(), volume=volume.handle)
-            elif isinstance(outcome, Expanded) or outcome.outcome != "unchanged":
+            elif isinstance(outcome, Expanded) or _is_answer(outcome):
                 move = breaker.succeed
         except NotConnectedError as error:
             outcome, move = not_called(str(error)), partial(breaker.trip, clock())
@@ -122,3 +125,8 @@ class ControllerResize:
         except ApiError as error:
             text = f"error getting secret {name} in namespace {namespace}: {error.message}"
             raise NotCalledError(text) from error
+
+
+def _is_answer(failure: Failure) -> bool:
+    """Whether the driver itself said this: not when it was not called, or nothing came back in time."""
+    return failure.outcome != "unchanged" and failure.code not in _NO_ANSWER
