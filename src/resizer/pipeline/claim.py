@@ -189,6 +189,8 @@ class ClaimLoop:
             step = advance(snapshot, record.memory, observation, self._policy)
         record.memory = step.memory
         for note in step.notes:
+            if isinstance(note, Enter):
+                record.class_ = note.class_
             self._tell(claim, note)
         return snapshot, step.effect
 

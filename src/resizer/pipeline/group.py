@@ -185,7 +185,7 @@ class DriverGroup:
                 driver=self.driver,
                 phase=record.memory.phase,
                 asked_at=record.memory.asked_wall_s,
-                class_=record.memory.failure.class_ if record.memory.failure else "",
+                class_=record.class_,
                 failures=record.memory.failures,
                 outcome=record.outcome,
                 next_try_at=record.next_try_wall_s,

@@ -22,6 +22,8 @@ class Record(Struct):
     is_current: bool = False
     """Whether this process has written or read the claim since it began to serve the driver. Until then the cache may
     lag behind another process that served it before."""
+    class_: str = ""
+    """Why it is pending, as the metrics have it: the last failure, a remembered wait, or what keeps a late node."""
     next_try_wall_s: float | None = None
     outcome: str = ""
 

@@ -1,4 +1,5 @@
 import asyncio
+import datetime as dt
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -163,6 +164,21 @@ async def test_a_claim_annotated_by_hand_with_nonsense(folder, annotations):
         await rig.wait_quiet(0.3)
         assert rig.sizes() == [5 * GIB]
         assert "csi-resizer.dev/retry" not in rig.claim()["metadata"].get("annotations", {})
+
+
+async def test_a_wait_that_another_process_recorded_is_shown_as_what_it_is(folder):
+    """After a change of leader nobody is paged for a claim that its provider lets wait: metrics and state name it."""
+    until = (dt.datetime.now(dt.UTC) + dt.timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    wait = json.dumps({"class": "rate-limited", "target": "5Gi", "notBefore": until})
+    async with running_rig(folder, GOOD) as rig:
+        rig.seed(annotations={"csi-resizer.dev/retry": wait})
+        rig.start(**SLOW)
+        await rig.wait(lambda: bool(rig.server.audit.count(resource="persistentvolumes", verb="watch")))
+        while not (states := (await rig.debug_state())["claims"]):  # noqa: ASYNC110 -- another task's state
+            await asyncio.sleep(0.02)
+        assert (states[0]["class"], rig.sizes()) == ("rate-limited", [])
+        _, metrics = await rig.fetch("/metrics")
+        assert 'resizer_claim_pending_since_timestamp_seconds{class="rate-limited"' in metrics
 
 
 async def test_a_claim_that_cannot_be_read_stops_no_other(folder):
