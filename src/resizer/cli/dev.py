@@ -4,7 +4,8 @@ Without a driver it is an API server alone. With `--csi-address` the cluster mov
 driver, pods are placed on a node and get their volumes, and a kubelet-like part grows them.
 
 Ready means that the kubeconfig is there: it is written last, all at once, and removed on the way out. An older one
-that an earlier run left behind (after kill -9) is removed first; any other file at that path is left alone.
+that an earlier run left behind (after kill -9) is removed first; any other file at that path, that of a cluster that
+still runs too, is left alone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from resizer.devcluster.apiserver import ApiServer
 
 
+_REACH_S = 1.0
 _DRAIN_S = 20.0
 """How long the pods may take to let go of their volumes at the end."""
 
@@ -149,7 +154,23 @@ def _check_path(path: Path) -> None:
     if path.exists() and not _is_own(path):
         text = f"--kubeconfig-out {path} exists and was not written by `resizer dev`; name another file"
         raise _UnusableError(text, exit_code=2)
+    if (running := _running_server(path)) is not None:
+        text = (
+            f"--kubeconfig-out {path}: the cluster at {running} that wrote it still runs; end it, or name another file"
+        )
+        raise _UnusableError(text, exit_code=2)
     _remove_own(path)
+
+
+def _running_server(path: Path) -> str | None:
+    """Return the address of the cluster that wrote this kubeconfig, if somebody listens there."""
+    try:
+        address = str(json.loads(path.read_text())["clusters"][0]["cluster"]["server"])
+        parts = urlsplit(address)
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=_REACH_S):
+            return address
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _is_own(path: Path) -> bool:

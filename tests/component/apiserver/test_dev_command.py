@@ -76,6 +76,19 @@ async def test_file_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+async def test_the_file_of_a_cluster_that_runs_is_left_to_it(tmp_path: Path) -> None:
+    """A second run at the same path is refused in one line with exit 2; whoever uses the first notices nothing."""
+    path = tmp_path / "kubeconfig"
+    first = await start("--kubeconfig-out", str(path))
+    await appeared(path)
+    code, said = await refused("--kubeconfig-out", str(path))
+    assert (code, said.count("\n"), "still runs" in said) == (2, 1, True)
+    async with Client.from_kubeconfig(path) as client:
+        assert (await client.list(NAMESPACES)).items
+    first.terminate()
+    await first.communicate()
+
+
 async def test_cluster_moves_with_a_driver(tmp_path: Path) -> None:
     """With a driver's socket a claim is provisioned and a pod runs; at the end both processes go, mounts and all."""
     socket_path, path = tmp_path / "csi.sock", tmp_path / "kubeconfig"
