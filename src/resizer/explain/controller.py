@@ -29,8 +29,10 @@ def check_refusal(facts: Facts) -> Check:
     failure = find_failure(facts)
     said = f": {failure.text}" if failure is not None and failure.text else ""
     text = f"the driver refused {claim.allocated} for good{said}"
-    head = f"ask for a size the back-end can give (more than {claim.capacity})"
-    step = f"{head}, or mend what the driver names{next_try(failure)}"
+    step = (
+        f"ask for a size the back-end can give (more than {claim.capacity}), or mend what the driver names"
+        f"{next_try(failure)}"
+    )
     return block("refusal", "infeasible", text, step)
 
 

@@ -1,5 +1,6 @@
 """The runbooks: one for each alert, all with the same parts, and nothing in them that the program does not have."""
 
+import ast
 import re
 import typing
 from pathlib import Path
@@ -16,6 +17,8 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
 PARTS = ["What it means", "What users feel", "How to confirm", "What to do", "When to escalate"]
 METRIC = re.compile(r"\b(?:resizer|workqueue|rest_client|leader_election|csi_sidecar|kubelet_volume|kube)_\w+")
 SAMPLE = re.compile(r"^(?P<name>[a-z_]+)\{(?P<labels>[^}]*)\} [0-9.e+]+$", re.MULTILINE)
+MOST_WORDLESS = 12
+"""Letters that a text has beside what is put into it, at least: fewer would fit anything."""
 LINK = re.compile(r"\]\((?P<target>[^)#]+)\)")
 
 on_each = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -85,6 +88,26 @@ def test_state_flags_and_log_events_named_on_a_page_exist(page):
         assert flag in flags | {"endpoint"}, flag
     for event in re.findall(r"event `([a-z_.]+)`", text):
         assert f'"{event}"' in code or f'f"{event.split(".")[0]}.' in code, event
+
+
+def texts() -> list[re.Pattern[str]]:
+    """Every text in the program's source, as a pattern: what is put into it may be anything."""
+    found = []
+    for path in (ROOT / "src" / "resizer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())) if "/pb/" not in str(path) else ():
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            plain = [p.value if isinstance(p, ast.Constant) and isinstance(p.value, str) else None for p in parts]
+            if sum(len(part) for part in plain if part) > MOST_WORDLESS:
+                found.append(re.compile("".join(".*" if part is None else re.escape(part) for part in plain)))
+    return found
+
+
+def test_what_explain_is_quoted_with_is_what_it_says():
+    """Answers of `explain` in runbooks and in docs/commands.md are ones that the program can give."""
+    known = texts()
+    for page in (*PAGES, ROOT / "docs" / "commands.md"):
+        for said in re.findall(r"^(?:Next|(?:Blocked|Waiting) \([a-z-]+\)): (.+)$", page.read_text(), re.MULTILINE):
+            assert any(text.fullmatch(said) for text in known), (page.name, said)
 
 
 @on_each
