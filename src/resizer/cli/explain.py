@@ -11,9 +11,9 @@ import typer
 from resizer.cli.status_session import (
     DONE,
     Context,
+    Document,
     Kubeconfig,
     Namespace,
-    Output,
     Place,
     UsageError,
     opened,
@@ -34,7 +34,7 @@ def explain(
     *,
     claim: Annotated[str, typer.Argument(help="The claim: its name, or pvc/NAME.")],
     namespace: Namespace = "",
-    output: Output = "",
+    output: Document = "",
     service_account: Annotated[
         str, typer.Option(help="Also ask whether this ServiceAccount (NAMESPACE/NAME, the resizer's) may grow claims.")
     ] = "",

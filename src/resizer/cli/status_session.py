@@ -64,9 +64,8 @@ Kubeconfig = Annotated[
 Selector = Annotated[
     str, typer.Option("-l", "--selector", callback=_unequal, help="Label selector, as app=db or 'tier in (a,b)'.")
 ]
-Output = Annotated[
-    str, typer.Option("-o", "--output", callback=_unequal, help="Form: json or yaml; for status also wide and name.")
-]
+Output = Annotated[str, typer.Option("-o", "--output", callback=_unequal, help="Form: wide, json, yaml or name.")]
+Document = Annotated[str, typer.Option("-o", "--output", callback=_unequal, help="Form: json or yaml.")]
 
 
 @contextlib.asynccontextmanager
