@@ -261,6 +261,8 @@ def check_silence(world: World, options: Setting) -> None:
     process = world.process
     if process is None or not is_settled(process) or process.memory == Memory():
         return
+    if process.memory.restarts and process.memory.failure is None:
+        return  # between two restarts nothing has failed: whoever looks goes on
     blocked = process.memory.blockers
     before = replace(world, process=replace(look(process), users=None if blocked == Users() else blocked))
     step = decide(before, options)
