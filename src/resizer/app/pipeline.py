@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -35,6 +36,7 @@ from resizer.pipeline.stages.nudge import Nudger
 from resizer.settings import Settings
 
 EVENTS_DRAIN_S: Final = 3.0
+NOT_SERVED: Final = "claims of this driver are not grown until this process is started again"
 
 log = structlog.get_logger()
 
@@ -65,7 +67,9 @@ class Pipeline:
         self._rules = rules
         self._connections = connections
         for connection in connections:
-            connection.on_change(self._driver_changed)
+            connection.on_change(partial(self._driver_changed, connection))
+        self._served_at: dict[str, str] = {}
+        """The driver that each address had first: the one whose work group it has."""
         self._groups: dict[str, DriverGroup] = {}
         self.loop_watch = LoopWatch(metrics.loop, monotonic=time.monotonic)
         self._refusals: list[str] = []
@@ -140,11 +144,16 @@ class Pipeline:
         self._metrics.add_driver(name)
         await self._lead(driver, stop)
 
-    def _driver_changed(self, driver: ConnectedDriver | None) -> None:
+    def _driver_changed(self, connection: DriverConnection, driver: ConnectedDriver | None) -> None:
         """Take up what waited for a driver that is connected again; one that is new has no group yet."""
-        group = self._groups.get(driver.facts.name) if driver is not None else None
-        if group is not None:
-            group.driver_returned()
+        if driver is None:
+            return
+        name, address = driver.facts.name, connection.state.address
+        served = self._served_at.setdefault(address, name)
+        if served != name:
+            log.error("driver.replaced", address=address, driver=name, served=served, consequence=NOT_SERVED)
+        elif name in self._groups:
+            self._groups[name].driver_returned()
 
     async def _lead(self, driver: ConnectedDriver, stop: asyncio.Event) -> None:
         settings, name = self._settings, driver.facts.name

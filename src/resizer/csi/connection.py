@@ -103,6 +103,7 @@ class DriverConnection:
         self._timeout_s = timeout_s
         self._telemetry = telemetry
         self._driver: ConnectedDriver | None = None
+        self._first: ConnectedDriver | None = None
         self._listeners: list[Listener] = []
         self._waiters: list[asyncio.Future[ConnectedDriver]] = []
         self._cause = ""
@@ -174,9 +175,12 @@ class DriverConnection:
     def _connect(self, plugin: Plugin) -> None:
         facts = plugin.facts
         if self._driver is None or self._driver.facts.name != facts.name:
-            self._driver = ConnectedDriver(plugin)
-        else:
-            self._driver.attach(plugin)
+            # Whoever was here first has a work group that holds on to this very object.
+            is_back = self._first is not None and self._first.facts.name == facts.name
+            self._driver = self._first if is_back else ConnectedDriver(plugin)
+        assert self._driver is not None
+        self._driver.attach(plugin)
+        self._first = self._first or self._driver
         self.state = ConnectionState(self.state.address, "connected", facts.name, "", self._now_s())
         log.info(
             "driver.connected",

@@ -93,8 +93,9 @@ async def test_capabilities_are_asked_once_per_connection(endpoint):
 
 
 async def test_another_driver_on_the_socket_gets_no_call(endpoint):
-    """When somebody of another name answers after a restart, the old handle sends nothing to it."""
+    """While somebody of another name answers, the old handle sends nothing; it does once its own driver is back."""
     driver = ScriptedDriver()
+    own = driver.plan
     async with connected(endpoint) as connection:
         changes = Changes(connection)
         async with driver.serve(endpoint):
@@ -110,6 +111,11 @@ async def test_another_driver_on_the_socket_gets_no_call(endpoint):
             other = await connection.wait_driver()
             assert other is not handle
             await grow(other)
+        await changes.next()
+        driver.plan = own
+        async with driver.serve(endpoint):
+            assert await changes.next() == own.name
+            await grow(handle)
 
 
 async def test_killed_driver_leaves_an_uncertain_call(endpoint, tmp_path):

@@ -145,3 +145,20 @@ async def test_a_slow_volume_that_probes_does_not_hold_up_the_others(folder):
         await rig.wait(is_grown(rig), timeout_s=10)
         rig.driver.release(EXPAND)
         await rig.wait(is_grown(rig, name="slow"))
+
+
+async def test_another_driver_on_the_socket_is_said_not_to_be_served(folder):
+    """A driver that comes back under another name gets no call, and the log says what to do, instead of silence."""
+    async with running_rig(folder, FAST) as rig:
+        rig.seed("first")
+        rig.start()
+        await rig.wait(is_grown(rig, name="first"))
+        async with rig.away(rig.driver):
+            rig.driver.plan = msgspec.structs.replace(FAST, name="other.csi.test")
+        await rig.wait(lambda: bool(rig.logged("driver.replaced")))
+        [said] = rig.logged("driver.replaced")
+        assert (said["served"], said["driver"]) == (FAST.name, "other.csi.test")
+        rig.driver.plan = FAST
+        async with rig.away(rig.driver):
+            rig.seed()
+        await rig.wait(is_grown(rig))
