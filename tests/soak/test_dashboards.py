@@ -4,6 +4,7 @@ With RESIZER_PICTURES set to a folder the panels are drawn there (docs/img was m
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -79,9 +80,16 @@ async def ask(prometheus: Prometheus, panel: dict[str, Any], since_s: float) -> 
         for variable, value in VARIABLES.items():
             expr = expr.replace(variable, value)
         is_range = panel["type"] in {"timeseries", "heatmap"}
-        series = await (prometheus.query_range(expr, since_s=since_s) if is_range else prometheus.query(expr))
+        series = await (prometheus.query_range(expr, since_s=since_s) if is_range else ask_now(prometheus, expr))
         answers.append(Answer(target["legendFormat"], series))
     return answers
+
+
+async def ask_now(prometheus: Prometheus, expr: str) -> list[dict[str, Any]]:
+    """An instant query, asked again for a while: on a busy machine the last scrape may have run out of its second."""
+    with contextlib.suppress(AssertionError):
+        return await prometheus.wait(expr, timeout_s=10.0)
+    return []
 
 
 def has_data(answer: Answer) -> bool:
@@ -110,7 +118,7 @@ async def test_every_panel_has_data(tmp_path_factory, capsys):
                 await rig.edit(name)
             await put_under_load(rig)
             kubelet.cancel()
-            asked, empty = 0, []
+            asked, empty, pages = 0, [], []
             for path in sorted(FOLDER.glob("*.json")):
                 dashboard = json.loads(path.read_text())
                 panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
@@ -119,7 +127,8 @@ async def test_every_panel_has_data(tmp_path_factory, capsys):
                 empty += [
                     (path.name, p["title"], a.legend) for p in panels for a in answers[p["id"]] if not has_data(a)
                 ]
-                assert draw(dashboard, answers, pictures / f"{path.stem}.png") > 10_000
+                pages.append((dashboard, answers, pictures / f"{path.stem}.png"))
     assert empty == []
+    assert all(draw(*page) > 10_000 for page in pages)
     with capsys.disabled():
         print(f"\nqueries with data: {asked} of {asked}; growths meanwhile: {node.grown}")  # noqa: T201  # the figures
