@@ -1,8 +1,8 @@
 """A kubeconfig that cannot be used: one line that says which, exit code 2. And objects that no sane server sends."""
 
 import asyncio
-import contextlib
 import base64
+import contextlib
 import datetime as dt
 import json
 import os
