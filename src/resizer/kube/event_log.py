@@ -75,7 +75,8 @@ class EventLog:
             message=printable(message, limit=MAX_MESSAGE),
             driver=driver,
             at=at,
-            event=f"{claim.name[: _MAX_NAME - 17]}.{unique:x}",
+            # Cut anywhere a name may end in what no name may end in.
+            event=f"{claim.name[: _MAX_NAME - 17].rstrip('-.')}.{unique:x}",
         )
 
     def admit(self, notice: Notice) -> bool:

@@ -1,3 +1,5 @@
+import re
+
 from resizer.kube.event_log import AGGREGATE_S, BURST, EventLog, event_body
 from resizer.model.objects import Claim
 
@@ -28,10 +30,12 @@ def test_an_event_is_written_as_the_peer_writes_it():
 
 def test_names_are_unique_and_fit():
     """Two events of one moment have two names, and a claim with the longest name still has a valid one."""
-    log, long = EventLog(), Claim("shop", "c" * 253, "u", "1")
-    names = {notice(log, claim=long).event for _ in range(100)}
-    assert len(names) == 100
-    assert all(len(name) <= 253 for name in names)
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    for long in ("c" * 253, "c" * 235 + "-" + "c" * 17, "c" * 234 + "-.c" + "c" * 16):
+        log, claim = EventLog(), Claim("shop", long, "u", "1")
+        names = {notice(log, claim=claim).event for _ in range(100)}
+        assert len(names) == 100
+        assert all(len(name) <= 253 and re.fullmatch(rf"{label}(\.{label})*", name) for name in names)
 
 
 def test_messages_are_short_and_clean():
