@@ -11,7 +11,7 @@ from tests.unit.core.search import Figures, Search, all_starts
 from tests.unit.core.world import Budget, setting
 
 KINDS = ((True, True), (True, False), (False, True))
-EDIT_AND_FAULT, EDIT_AND_CRASH = Budget(1, 0, 1), Budget(1, 1, 0)
+EDIT_AND_FAULT, EDIT_AND_CRASH, TWO_EDITS_AND_CRASH = Budget(1, 0, 1), Budget(1, 1, 0), Budget(2, 1, 0)
 PAIRS = (Budget(0, 1, 1), EDIT_AND_CRASH)
 ALL = Budget(1, 1, 1)
 PROCESSES = 2
@@ -24,19 +24,21 @@ def _jobs() -> list[Job]:
 
     What is below the claim's size matters only as nonsense in its records, which three sizes show already: with four
     the claim begins with the smallest. Three sizes also with a follower whose watch lags behind when it leads. An
-    edit and a fault together, the longest, go over four sizes for the driver that has every step.
+    edit and a fault together, the longest, go over four sizes for the driver that has every step. Two edits go over two
+    sizes: a user who wavers.
     """
     jobs: list[Job] = [(True, True, 4, EDIT_AND_FAULT, False)]
     jobs += [(controller, node, 3, ALL, False) for controller, node in KINDS]
     jobs += [(controller, node, 3, EDIT_AND_CRASH, True) for controller, node in KINDS]
-    return jobs + [(controller, node, 4, budget, False) for budget in PAIRS for controller, node in KINDS]
+    jobs += [(controller, node, 4, budget, False) for budget in PAIRS for controller, node in KINDS]
+    return jobs + [(controller, node, 2, TWO_EDITS_AND_CRASH, False) for controller, node in KINDS]
 
 
 def _search(job: Job) -> Figures:
     controller, node, count, budget, followers = job
     sizes = tuple(range(3, 3 + count))
     options = setting(controller=controller, node=node, sizes=sizes, followers=followers)
-    capacities = sizes[:-1] if count == 3 else sizes[:1]
+    capacities = sizes[:1] if count == 4 else sizes[:-1]
     return Search(options).run(all_starts(options, budget, capacities=capacities))
 
 

