@@ -194,12 +194,16 @@ class Client:
         field_selector: str = "",
         page_size: int = 0,
     ) -> Listing:
-        """Read all objects of a resource, in pages if a page size is given."""
+        """Read all objects of a resource, in pages if a page size is given.
+
+        The items of a list do not say what they are; here they do, as everywhere else.
+        """
         query = _query(labelSelector=label_selector, fieldSelector=field_selector, limit=str(page_size or ""))
         items: list[Document] = []
         while True:
             page = await self.call("GET", endpoint.path(namespace), query=query)
-            items += page["items"]
+            what = {"kind": page["kind"].removesuffix("List"), "apiVersion": page["apiVersion"]}
+            items += [what | item for item in page["items"]]
             query["continue"] = page["metadata"].get("continue", "")
             if not query["continue"]:
                 return Listing(items, page["metadata"]["resourceVersion"])

@@ -63,6 +63,18 @@ async def test_claim_is_bound_to_a_volume_like_the_real_provisioners(tmp_path, s
     assert request.volume_capabilities[0].mount.fs_type == "xfs"
 
 
+async def test_what_is_listed_says_what_it_is(tmp_path, scripted_driver, build):
+    """A list's items carry no kind; the cluster's parts get it all the same: an event about one ended the cluster."""
+    async with Cluster.start(state_dir=tmp_path, drivers=[scripted_driver.address]) as cluster:
+        await cluster.client.create(STORAGE_CLASSES, build.storage_class("fast", "other"))
+        (listed,) = (await cluster.client.list(STORAGE_CLASSES)).items
+        async with contextlib.aclosing(cluster.client.watch(STORAGE_CLASSES)) as events:
+            watched = (await anext(events)).object
+    assert [(doc["apiVersion"], doc["kind"]) for doc in (listed, watched)] == [
+        ("storage.k8s.io/v1", "StorageClass")
+    ] * 2
+
+
 async def test_pod_runs_with_its_volume_where_a_kubelet_puts_it(tmp_path, scripted_driver, build, wait_until):
     """Staging and publishing paths, both vol_data.json and the attachment are those of a real kubelet."""
     async with Cluster.start(state_dir=tmp_path, drivers=[scripted_driver.address]) as cluster:
