@@ -45,7 +45,7 @@ class Course(Struct, frozen=True):
 
 
 FULL = Course(claims=200, storm_s=60.0, longest_s=6.0, pause_s=0.05, timing=DEFAULT, leaders=2)
-BRIEF = Course(claims=40, storm_s=4.0, longest_s=1.5, pause_s=0.05, timing=SHORT, leaders=1)
+BRIEF = Course(claims=20, storm_s=3.0, longest_s=1.5, pause_s=0.05, timing=SHORT, leaders=1)
 
 
 class Soak:
@@ -194,7 +194,7 @@ async def _run(folder, course: Course, seed: int) -> None:
 
 
 async def test_a_few_seconds_of_storm(tmp_path):
-    """All of it, in small: 40 claims, four seconds, short leases."""
+    """All of it, in small: 20 claims, three seconds, short leases."""
     await _run(tmp_path, BRIEF, seed=2026)
 
 

@@ -259,7 +259,7 @@ async def test_a_deleted_lease_is_made_again_by_whoever_is_first(tmp_path):
             assert first.leading != second.leading
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 20))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 20))])
 def test_whatever_happens_two_never_lead(seed, tmp_path):
     """Three contenders, random faults, sudden ends and restarts for ten minutes: never two, and in the end one."""
 

@@ -63,6 +63,7 @@ def test_the_search_finds_a_call_before_its_intent(monkeypatch):
     _expect_broken("law 1")
 
 
+@pytest.mark.soak
 def test_the_search_finds_that_a_new_leader_must_read_afresh():
     """Laws 1 and 2: without reading the claim itself before its first call, a follower that lagged is caught."""
     _expect_broken("law [12]", sizes=3, budget=Budget(1, 1, 0), followers=True, reads_afresh=False)
