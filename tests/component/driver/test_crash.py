@@ -13,7 +13,9 @@ PROGRAM = Path(__file__).with_name("crash_life.py")
 LONG = pytest.mark.soak
 
 
-@pytest.mark.parametrize(("backend", "fs_type"), [case("image", "ext4"), case("loop", "xfs", LONG), case("loop", "", LONG)])
+@pytest.mark.parametrize(
+    ("backend", "fs_type"), [case("image", "ext4"), case("loop", "xfs", LONG), case("loop", "", LONG)]
+)
 async def test_killed_at_every_step(place: Path, backend: str, fs_type: str) -> None:
     """Killed with SIGKILL at any step of a volume's life, the next driver goes on; no data, device or file is lost."""
     process = await asyncio.create_subprocess_exec(
