@@ -6,11 +6,13 @@ that work is compared and not settings.
 
 from __future__ import annotations
 
+import compileall
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import resizer
 from bench.process import BenchError
 
 LIFTED = ("--kube-api-qps=2000", "--kube-api-burst=4000", "--workers=100", "--timeout=2m")
@@ -30,12 +32,14 @@ class Contender:
 
 
 def ours(source: Path | None = None) -> Contender:
-    """Return this tree's resizer, or that of another checkout."""
+    """Return this tree's resizer, or that of another checkout, compiled as an image has it."""
     command = (sys.executable, "-m", "resizer.cli.main", "run", "--log-format=json")
     if source is None:
+        compileall.compile_dir(Path(resizer.__file__).parent, quiet=1)
         return Contender(command)
     if not (source / "src" / "resizer").is_dir():
         raise BenchError(f"--source {source}: there is no src/resizer; name the folder of a checkout")
+    compileall.compile_dir(source / "src", quiet=1)
     return Contender(command, (("PYTHONPATH", str((source / "src").resolve())),))
 
 

@@ -26,3 +26,5 @@ rm -rf "$venv"
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 "$venv/bin/python" -m pip check -q --disable-pip-version-check >&2
+# Where Python is told to write no compiled files (PYTHONDONTWRITEBYTECODE) each start would compile all modules anew.
+"$venv/bin/python" -m compileall -q src

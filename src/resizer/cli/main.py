@@ -2,46 +2,14 @@
 
 A first argument that begins with `-` means `run`, and so does the name csi-resizer, because manifests of CSI drivers
 start the peer so; not for the kubectl plugin, which people start. `run` reads Go's flag syntax (cli/go_flags.py); the
-other commands are typer's.
+other commands are typer's (cli/commands.py). Each side is imported only where it is meant: a claim that is edited
+while the program starts waits for every import.
 """
 
 import sys
 from pathlib import Path
 
-import typer
-
-from resizer import __version__
-from resizer.cli import demo, dev, driver, explain, grow, node, run, status
-from resizer.cli.kubectl_switches import plain_switches
-
 OWN_OPTIONS = ("--help", "-h", "--version")
-
-app = typer.Typer(
-    name="resizer",
-    help="Grow Kubernetes volumes through CSI while the database on them runs.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(invoke_without_command=True)
-def resizer(*, version: bool = typer.Option(False, "--version", help="Print the version and end.")) -> None:
-    """Grow Kubernetes volumes through CSI while the database on them runs."""
-    if version:
-        typer.echo(f"resizer {__version__}")
-        raise typer.Exit
-
-
-app.command()(run.run)
-app.command()(demo.demo)
-app.command()(dev.dev)
-app.command()(driver.driver)
-app.command(epilog=status.EPILOG)(status.status)
-app.command(epilog=explain.EPILOG)(explain.explain)
-app.command(epilog=grow.EPILOG)(grow.grow)
-app.command()(node.node)
 
 
 def main() -> None:
@@ -53,7 +21,24 @@ def main() -> None:
     if is_peer or (is_flag and not is_plugin):
         arguments = ["run", *arguments]
     if arguments[:1] == ["run"]:
-        sys.exit(run.main(arguments[1:]))
+        _run(arguments[1:])
+    else:
+        _run_command(arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    from resizer.cli.lean_imports import lean_imports
+
+    with lean_imports():
+        from resizer.cli.run import main as run
+
+    sys.exit(run(arguments))
+
+
+def _run_command(arguments: list[str]) -> None:
+    from resizer.cli.commands import app
+    from resizer.cli.kubectl_switches import plain_switches
+
     app(args=plain_switches(arguments))
 
 

@@ -9,12 +9,12 @@ import textwrap
 from typing import Final
 
 import structlog
-import typer
 
 from resizer import __version__
 from resizer.cli.check_config import describe, find_start_problems
 from resizer.cli.go_flags import SWITCHES, GoFlags, read_go_flags
 from resizer.cli.idle_flags import IDLE_FLAGS
+from resizer.cli.lean_imports import lean_imports
 from resizer.cli.notices import Notice, find_notices
 from resizer.settings import Loaded, Settings, SettingsError, load
 
@@ -42,26 +42,20 @@ Exit codes: 0 ended on SIGTERM, SIGHUP or Ctrl-C, 1 failed, 2 a setting or the k
 """
 
 
-def run() -> None:
-    """Run the pipeline: watch claims, grow volumes (flags as external-resizer's)."""
-    # `main` has already sent `run` with its flags to `main()` below: what arrives here has none.
-    raise typer.Exit(main([]))
-
-
 def main(arguments: list[str]) -> int:
     """Run the pipeline with these flags until a signal; return the exit code."""
     flags = read_go_flags(arguments)
     if "help" in flags.switches:
-        typer.echo(help_text())
+        _say(help_text())
         return 0
     if "version" in flags.switches and not flags.mistakes:
-        typer.echo(f"resizer {__version__}")
+        _say(f"resizer {__version__}")
         return 0
     try:
         loaded = _load(flags)
     except SettingsError as error:
         for mistake in error.mistakes:
-            typer.echo(f"resizer run: {mistake}", err=True)
+            _complain(f"resizer run: {mistake}")
         return 2
     notices = find_notices(loaded.settings, flags.without_effect, os.environ)
     if "check-config" in flags.switches:
@@ -84,13 +78,13 @@ def _report(loaded: Loaded, notices: list[Notice]) -> int:
     """Say what --check-config has found; return the exit code."""
     for notice in notices:
         kind = "warning" if notice.is_warning else "note"
-        typer.echo(f"resizer run: {kind}: {notice.subject}: {notice.reason}", err=True)
+        _complain(f"resizer run: {kind}: {notice.subject}: {notice.reason}")
     problems = find_start_problems(loaded.settings)
     for problem in problems:
-        typer.echo(f"resizer run: {problem}", err=True)
+        _complain(f"resizer run: {problem}")
     if problems:
         return 2
-    typer.echo(describe(loaded))
+    _say(describe(loaded))
     return 0
 
 
@@ -117,10 +111,11 @@ def _help_line(flag: str, text: str) -> str:
 
 
 def _run(settings: Settings, notices: list[Notice]) -> int:
-    import uvloop
+    with lean_imports():
+        import uvloop
 
-    from resizer.app import StartError, run_pipeline
-    from resizer.obs.logs import configure_logs
+        from resizer.app import StartError, run_pipeline
+        from resizer.obs.logs import configure_logs
 
     configure_logs(verbosity=settings.v, format_=settings.log_format, stream=sys.stderr)
     for notice in notices:
@@ -141,9 +136,17 @@ def _run(settings: Settings, notices: list[Notice]) -> int:
     try:
         uvloop.run(until_signal())
     except StartError as error:
-        typer.echo(f"resizer run: {error}", err=True)
+        _complain(f"resizer run: {error}")
         return error.exit_code
     return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _end_to_reload(stop: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from typer.testing import CliRunner
 
-from resizer.cli.main import app
+from resizer.cli.commands import app
 from resizer.devcluster.apiserver import ApiServer
 from resizer.devcluster.client import CLAIMS, Client
 
