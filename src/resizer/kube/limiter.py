@@ -1,8 +1,10 @@
 """How many requests may be on their way at once: as many as the API server bears, found out by trying.
 
-No fixed rate. The number in flight starts at 20, grows by one for each round of successes while it is the bottleneck,
-and shrinks when the server says 429 or answers much slower than it can (additive increase, multiplicative decrease,
-as TCP does it). Retry-After is obeyed. An optional rate (`--kube-api-qps`) caps it on top.
+No fixed rate. The number in flight starts at 20, grows by one for each round of successes while it is the bottleneck
+and answers come about as soon as they can (a far server), and shrinks when the server says 429 or answers much slower
+than it can (additive increase, multiplicative decrease, as TCP does it). Where an answer takes twice as long as the
+best, requests already stand in a queue, at the server or before our own event loop: more of them make that longer
+and nothing quicker (TCP Vegas). Retry-After is obeyed. An optional rate (`--kube-api-qps`) caps it on top.
 
 Three shares wait in line: writes before reads before events; events never take more than a fifth, and a 429 on
 events holds up events only. Lease traffic does not come here at all. `FlowLimit` decides and never waits; `Limiter`
@@ -22,6 +24,7 @@ FLOOR: Final = 4.0
 CEILING: Final = 100.0
 MAX_PAUSE_S: Final = 120.0
 _EVENT_PART: Final = 0.2
+_QUEUEING: Final = 2.0
 _SLOWER: Final = 4.0
 _SLOWER_BY_S: Final = 0.1
 _SMOOTHING: Final = 0.1
@@ -44,6 +47,7 @@ class FlowLimit:
         self.in_flight = 0
         self.events_in_flight = 0
         self.throttled = 0
+        self._start = start
         self._ceiling = ceiling
         self._paused_until = [0.0, 0.0, 0.0]
         self._qps = qps
@@ -90,7 +94,7 @@ class FlowLimit:
         slow = self._smoothed_s > max(_SLOWER * self._baseline_s, self._baseline_s + _SLOWER_BY_S)
         if slow:
             self._decrease(0.85, now)
-        elif self.in_flight >= int(self.limit) - 1:
+        elif self.in_flight >= int(self.limit) - 1 and (self.limit < self._start or not self._is_queueing()):
             self.limit = min(self.limit + 1.0 / self.limit, self._ceiling)
 
     def refused(self, share: Share, retry_after_s: float, now: float) -> None:
@@ -112,6 +116,9 @@ class FlowLimit:
             "latency_baseline_s": round(self._baseline_s, 4),
             "throttled": self.throttled,
         }
+
+    def _is_queueing(self) -> bool:
+        return self._smoothed_s > _QUEUEING * self._baseline_s
 
     def _decrease(self, factor: float, now: float) -> None:
         # Once a round trip: many requests see the same overload, and each would shrink it again.

@@ -33,6 +33,35 @@ def test_it_begins_at_twenty_and_grows_while_it_is_the_bottleneck():
     assert flow.limit == pytest.approx(CEILING, abs=1)
 
 
+def answer_in_turn(flow, work_s, *, rounds, now=0.0):
+    """A server (or a loop of our own) that works on one request after the other: each waits for all before it."""
+    flow.start(Share.WRITE, now)
+    flow.succeeded(work_s, now)
+    flow.end(Share.WRITE)
+    for _ in range(rounds):
+        fill(flow, now)
+        now += work_s
+        flow.succeeded(work_s * flow.in_flight, now)
+        flow.end(Share.WRITE)
+
+
+def test_it_does_not_grow_where_requests_only_wait_for_one_another():
+    """More at once would make each take longer and none sooner: it stays at twenty, and the queue with it."""
+    flow = FlowLimit()
+    answer_in_turn(flow, 0.002, rounds=5000)
+    assert flow.limit == START
+
+
+def test_after_a_halt_it_comes_back_to_twenty_even_where_requests_wait_for_one_another():
+    """A server that said 429 once is not served by four at a time for ever."""
+    flow = FlowLimit()
+    for second in range(20):
+        flow.refused(Share.WRITE, 0.0, now=float(second))
+    assert flow.limit == FLOOR
+    answer_in_turn(flow, 0.002, rounds=5000, now=20.0)
+    assert START <= flow.limit < START + 1
+
+
 def test_it_does_not_grow_when_nothing_waits():
     """Single requests one after the other say nothing about how many are bearable."""
     flow = FlowLimit()
