@@ -40,7 +40,10 @@ _BY_STATUS: Final[dict[int, type[ApiError]]] = {
 
 def printable(text: str, *, limit: int = MAX_MESSAGE) -> str:
     """Return the text on one line without control characters and credentials, cut to `limit` characters."""
-    clean = "".join(c if c.isprintable() else " " for c in without_credentials(text[:_SEARCHED])).strip()
+    clean = without_credentials(text[:_SEARCHED])
+    if not clean.isprintable():
+        clean = "".join(c if c.isprintable() else " " for c in clean)
+    clean = clean.strip()
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 

@@ -7,6 +7,7 @@ out in the same form from warning on. Every value passes through `safe_value`.
 """
 
 import contextlib
+import functools
 import logging
 import sys
 import traceback
@@ -74,9 +75,14 @@ def _put_first(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {**head, **event}
 
 
+@functools.lru_cache(maxsize=1024)  # names of fields are few, and stand in the source
+def _safe_name(key: str) -> str:
+    return printable(key, limit=256)
+
+
 def _make_safe(_logger: Any, _method: str, event: EventDict) -> EventDict:
     trace = event.pop("exception", None)
-    safe = {printable(str(key), limit=256): safe_value(value, key=str(key)) for key, value in event.items()}
+    safe = {_safe_name(str(key)): safe_value(value, key=str(key)) for key, value in event.items()}
     if trace is not None:
         safe["exception"] = printable_lines(str(trace), limit=MAX_TRACEBACK)
     return safe

@@ -5,6 +5,7 @@ sizes are asked for when somebody scrapes, by functions that the composition roo
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -63,6 +64,7 @@ class KubeMetrics(Collector):
         self._dropped = Counter(
             "resizer_events_dropped_total", "Kubernetes events that were not sent", ["reason"], registry=registry
         )
+        self._requests_of, self._latency_of = cache(self._requests.labels), cache(self._latency.labels)
         self._create_at_zero()
         registry.register(self)
 
@@ -90,9 +92,9 @@ class KubeMetrics(Collector):
         """One request ended."""
         del resource  # client-go's labels, and no more
         method = _HTTP_METHOD.get(verb, "GET")
-        self._requests.labels(code, method, self.host).inc()
+        self._requests_of(code, method, self.host).inc()
         if verb != "watch":  # a watch lasts as long as it pleases: client-go does not time it either
-            self._latency.labels(method, self.host).observe(duration_s)
+            self._latency_of(method, self.host).observe(duration_s)
 
     def watch_restarted(self, *, resource: str, reason: str) -> None:
         """A watch ended and is opened again."""

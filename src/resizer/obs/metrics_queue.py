@@ -6,6 +6,7 @@ taken; `done` says how long a key was worked on, which is enough to find its beg
 
 import bisect
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -44,6 +45,8 @@ class QueueMetrics(Collector):
         self._retries = Counter(
             "workqueue_retries_total", "Keys added again after a delay", ["name"], registry=registry
         )
+        self._adds_of, self._depth_of = cache(self._adds.labels), cache(self._depth.labels)
+        self._waited_of, self._worked_of = cache(self._waited.labels), cache(self._worked.labels)
         registry.register(self)
 
     def add_queue(self, name: str) -> None:
@@ -54,18 +57,18 @@ class QueueMetrics(Collector):
 
     def added(self, *, name: str, depth: int) -> None:
         """A key was added."""
-        self._adds.labels(name).inc()
-        self._depth.labels(name).set(depth)
+        self._adds_of(name).inc()
+        self._depth_of(name).set(depth)
 
     def taken(self, *, name: str, depth: int, waited_s: float) -> None:
         """A worker took a key."""
-        self._depth.labels(name).set(depth)
-        self._waited.labels(name).observe(waited_s)
+        self._depth_of(name).set(depth)
+        self._waited_of(name).observe(waited_s)
         self._begun.setdefault(name, []).append(self._monotonic())
 
     def done(self, *, name: str, worked_s: float) -> None:
         """A worker finished a key."""
-        self._worked.labels(name).observe(worked_s)
+        self._worked_of(name).observe(worked_s)
         begun = self._begun.get(name)
         if begun:  # in order of time; the one nearest to when this key was taken is taken out
             at = self._monotonic() - worked_s
