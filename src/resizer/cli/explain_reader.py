@@ -18,7 +18,7 @@ from resizer.csi.rules import load_known_rules
 from resizer.explain.facts import ClassFacts, DriverObjects, Facts, Lease, Quota, Right, mounts
 from resizer.kube.lease import lease_name
 from resizer.kube.nodes import decode_node
-from resizer.kube.projection import decode_attachment, decode_pod
+from resizer.kube.projection import ATTACHMENT, POD
 from resizer.kube.resource import ATTACHMENTS, LEASES, NODES, PODS, SECRETS, Resource
 from resizer.kube.rights import REQUIRED
 from resizer.model.errors import ApiError, NotFoundError
@@ -76,8 +76,8 @@ async def read_facts(reader: Reader, claim: Claim, *, account: str = "") -> Fact
         gather.seen(read_quotas(reader, claim)),
     )
     pods, attachments, events, rights = await asyncio.gather(
-        gather.seen(reader.list(PODS, decode_pod, namespace=claim.namespace)),
-        gather.seen(reader.list(ATTACHMENTS, decode_attachment)),
+        gather.seen(reader.list(PODS, POD.decode, namespace=claim.namespace)),
+        gather.seen(reader.list(ATTACHMENTS, ATTACHMENT.decode)),
         gather.seen(reader.events(claim.namespace, uid=claim.uid)),
         gather.seen(_rights(reader, account)),
     )

@@ -12,7 +12,7 @@ from resizer.cli.grow_plan import Entry, present_size
 from resizer.cli.status_follow import Follower
 from resizer.cli.status_session import Session, describe
 from resizer.explain.progress import find_phase, is_refused
-from resizer.kube.projection import MalformedObjectError, decode_claim
+from resizer.kube.projection import CLAIM, MalformedObjectError
 from resizer.kube.resource import CLAIMS
 from resizer.kube.transport import MERGE_PATCH, Request
 from resizer.model.errors import ApiError, ConflictError
@@ -130,7 +130,7 @@ class GrowRun:
             },
             content_type=MERGE_PATCH,
         )
-        return decode_claim(await self._session.transport.request(request))
+        return CLAIM.decode(await self._session.transport.request(request))
 
     def _look(self, key: str, claim: Claim | None) -> None:
         """See how far this claim is."""

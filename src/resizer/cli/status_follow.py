@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from resizer.kube.decode import Decoder
-from resizer.kube.projection import decode_claim
+from resizer.kube.projection import CLAIM
 from resizer.kube.reflector import Reflector, Selection
 from resizer.kube.resource import CLAIMS
 from resizer.kube.store import Shelf
@@ -58,7 +58,7 @@ async def following(
         transport,
         Selection(CLAIMS, namespace=namespace, label_selector=selector, field_selector=fields),
         shelf=shelf,
-        decoder=Decoder(CLAIMS.plural, decode_claim, telemetry=telemetry),
+        decoder=Decoder(CLAIMS.plural, CLAIM, telemetry=telemetry),
         telemetry=telemetry,
     )
     follower = Follower(shelf)

@@ -16,7 +16,7 @@ from resizer.csi.translation import translate
 from resizer.explain.facts import EventFacts
 from resizer.kube.decode import decode_page
 from resizer.kube.limiter import Share
-from resizer.kube.projection import MalformedObjectError, decode_claim, decode_volume
+from resizer.kube.projection import CLAIM, VOLUME, MalformedObjectError
 from resizer.kube.resource import CLAIMS, EVENTS, VOLUMES, Resource
 from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
 from resizer.model.errors import InvalidError
@@ -54,7 +54,7 @@ class Reader:
 
     async def claim(self, namespace: str, name: str) -> Claim:
         """Read one claim. Raises ApiError."""
-        return await self.get(CLAIMS, decode_claim, namespace=namespace, name=name)
+        return await self.get(CLAIMS, CLAIM.decode, namespace=namespace, name=name)
 
     async def volume(self, name: str) -> Volume:
         """Read one volume. Raises ApiError."""
@@ -62,7 +62,7 @@ class Reader:
 
     async def claims(self, namespace: str, *, selector: str = "") -> list[Claim]:
         """Read the claims of a namespace, of all with "". Raises ApiError."""
-        return await self.list(CLAIMS, decode_claim, namespace=namespace, labelSelector=selector)
+        return await self.list(CLAIMS, CLAIM.decode, namespace=namespace, labelSelector=selector)
 
     async def volumes(self) -> dict[str, Volume]:
         """Read all volumes, by name. Raises ApiError."""
@@ -143,7 +143,7 @@ def now_s() -> float:
 
 
 def _to_volume(data: bytes | Raw) -> Volume:
-    volume = decode_volume(data)
+    volume = VOLUME.decode(data)
     return translate(volume) if volume.in_tree_source else volume
 
 

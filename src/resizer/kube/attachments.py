@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from resizer.kube.decode import Decoder
 from resizer.kube.holding import LINGER_S, HeldWatches
-from resizer.kube.projection import decode_attachment
+from resizer.kube.projection import ATTACHMENT
 from resizer.kube.reflector import Reflector, Selection, Timing
 from resizer.kube.resource import ATTACHMENTS
 from resizer.kube.store import Listener, Shelf
@@ -62,7 +62,7 @@ class KubeAttachments:
         timing: Timing | None = None,
         linger_s: float = LINGER_S,
     ) -> None:
-        self._decoder: Decoder[Attachment] = Decoder(ATTACHMENTS.plural, decode_attachment, telemetry=telemetry)
+        self._decoder: Decoder[Attachment] = Decoder(ATTACHMENTS.plural, ATTACHMENT, telemetry=telemetry)
         self._transport = transport
         self._telemetry = telemetry
         self._timing = timing or Timing()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from resizer.kube.attachments import KubeAttachments
 from resizer.kube.auth import load_credentials
@@ -27,7 +27,7 @@ from resizer.kube.lease import LeaseTiming, lease_name, own_identity
 from resizer.kube.limiter import FlowLimit, Limiter, Share
 from resizer.kube.nodes import KubeNodes
 from resizer.kube.pods import KubePods
-from resizer.kube.projection import decode_claim, decode_volume
+from resizer.kube.projection import CLAIM, VOLUME, translated_volume
 from resizer.kube.reflector import PAGE_SIZE, Reflector, Selection, Timing
 from resizer.kube.resource import CLAIMS, VOLUMES, Resource
 from resizer.kube.review import RightsReview
@@ -93,8 +93,9 @@ class KubeClient:
         self.nodes = KubeNodes(transport)
         self.secrets = KubeSecrets(transport)
         self.events = KubeEvents(transport, telemetry=telemetry)
-        claims: Decoder[Claim] = Decoder(CLAIMS.plural, decode_claim, telemetry=telemetry)
-        volumes: Decoder[Volume] = Decoder(VOLUMES.plural, _translating(translate), telemetry=telemetry)
+        claims: Decoder[Claim] = Decoder(CLAIMS.plural, CLAIM, telemetry=telemetry)
+        kind = VOLUME if translate is None else translated_volume(translate)
+        volumes: Decoder[Volume] = Decoder(VOLUMES.plural, kind, telemetry=telemetry)
         self.writer = KubeWriter(
             transport, self.store, claims=claims, volumes=volumes, pods=self.pods.decoder, put_pod=self.pods.put
         )
@@ -299,14 +300,3 @@ class KubeClient:
 
 def _stale(ages_s: dict[str, float], most_s: float) -> list[str]:
     return [f"{name}: nothing was tried for {age:.0f}s" for name, age in ages_s.items() if age > most_s]
-
-
-def _translating(translate: Translate | None) -> Callable[[bytes | Raw], Volume]:
-    if translate is None:
-        return decode_volume
-
-    def decode(data: bytes | Raw) -> Volume:
-        volume = decode_volume(data)
-        return translate(volume) if volume.in_tree_source else volume
-
-    return decode

@@ -7,14 +7,13 @@ would be worse than not acting.)
 """
 
 import re
-from collections.abc import Callable
 from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 import structlog
 from msgspec import Raw, Struct, field
 
-from resizer.kube.projection import MalformedObjectError
+from resizer.kube.projection import Kind, MalformedObjectError
 from resizer.kube.telemetry import KubeTelemetry
 
 MAX_OBJECT_BYTES: Final = 3 * 1024 * 1024
@@ -41,7 +40,7 @@ class Decoder(Generic[T]):
     def __init__(
         self,
         resource: str,
-        project: Callable[[bytes | Raw], T],
+        kind: Kind[T],
         *,
         telemetry: KubeTelemetry,
         limit: int = MAX_OBJECT_BYTES,
@@ -49,7 +48,8 @@ class Decoder(Generic[T]):
         self.resource = resource
         self.limit_bytes = limit
         self.malformed = 0
-        self._project = project
+        self._kind = kind
+        self.decode_change = kind.decode_change
         self._telemetry = telemetry
         self._logged: set[str] = set()
 
@@ -58,7 +58,7 @@ class Decoder(Generic[T]):
         if len(data) > self.limit_bytes:
             return self.refuse(bytes(data)[:65536], f"it has {len(data)} bytes")
         try:
-            return self._project(data)
+            return self._kind.decode(data)
         except MalformedObjectError as error:
             return self.refuse(bytes(data)[:65536], str(error))
 

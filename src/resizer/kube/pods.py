@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from resizer.kube.decode import Decoder
 from resizer.kube.holding import LINGER_S, HeldWatches
-from resizer.kube.projection import decode_pod
+from resizer.kube.projection import POD
 from resizer.kube.reflector import Reflector, Selection, Timing
 from resizer.kube.resource import PODS
 from resizer.kube.store import Listener, Shelf
@@ -84,7 +84,7 @@ class KubePods:
         timing: Timing | None = None,
         linger_s: float = LINGER_S,
     ) -> None:
-        self.decoder: Decoder[Pod] = Decoder(PODS.plural, decode_pod, telemetry=telemetry)
+        self.decoder: Decoder[Pod] = Decoder(PODS.plural, POD, telemetry=telemetry)
         self._transport = transport
         self._telemetry = telemetry
         self._timing = timing or Timing()

@@ -8,10 +8,11 @@ Source: Kubernetes API reference, PersistentVolumeClaim, PersistentVolume, Pod v
 """
 
 import sys
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from resizer.kube.wire import (
     IN_TREE,
@@ -48,21 +49,54 @@ from resizer.model.quantity import MalformedQuantityError, parse_bytes
 
 _intern = sys.intern
 _Wire = TypeVar("_Wire")
+T = TypeVar("T")
+
+CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+"""Types of the watch's events that hold an object of its resource; the others are BOOKMARK and ERROR."""
+_NODE_LABEL: Final = NODE_LABEL_PREFIX.encode()
 
 
 class MalformedObjectError(ValueError):
     """An object that cannot be read; the text says why."""
 
 
-_claim_decoder: Final = msgspec.json.Decoder(WireClaim)
-_volume_decoder: Final = msgspec.json.Decoder(WireVolume)
-_pod_decoder: Final = msgspec.json.Decoder(WirePod)
-_attachment_decoder: Final = msgspec.json.Decoder(WireAttachment)
+class _Change(Struct, Generic[_Wire], gc=False):
+    """A watch's event with its object."""
+
+    type: str
+    object: _Wire
 
 
-def decode_claim(data: bytes | Raw) -> Claim:
-    """Read one PersistentVolumeClaim. Raises MalformedObjectError."""
-    wire = _decode(_claim_decoder, data)
+class Kind(Generic[T]):
+    """The objects of one resource: how they are read, alone or in the event of a watch."""
+
+    def __init__(self, wire: type[_Wire], project: Callable[[_Wire], T]) -> None:
+        self._objects = msgspec.json.Decoder(wire)
+        self._changes: msgspec.json.Decoder[_Change[_Wire]] = msgspec.json.Decoder(_Change[wire])  # type: ignore[valid-type]
+        self._project: Callable[[_Wire], T] = project
+
+    def decode(self, data: bytes | Raw) -> T:
+        """Read one object. Raises MalformedObjectError."""
+        try:
+            wire = self._objects.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedObjectError(str(error)[:200]) from error
+        return self._project(wire)
+
+    def decode_change(self, line: bytes) -> tuple[str, T] | None:
+        """Read a watch's line in one go: the event's type and its object.
+
+        None when it is no event of an object, or one that cannot be read: then it is to be taken apart.
+        """
+        try:
+            change = self._changes.decode(line)
+            return (change.type, self._project(change.object)) if change.type in CHANGES else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MalformedObjectError):
+            return None
+
+
+def _claim(wire: WireClaim) -> Claim:
+    """Read one PersistentVolumeClaim."""
     meta, spec, status = wire.metadata, wire.spec, wire.status
     _check_identity(meta, namespaced=True)
     notes = meta.annotations or NO_ANNOTATIONS
@@ -90,9 +124,8 @@ def decode_claim(data: bytes | Raw) -> Claim:
     )
 
 
-def decode_volume(data: bytes | Raw) -> Volume:
-    """Read one PersistentVolume as it stands, in-tree sources untranslated. Raises MalformedObjectError."""
-    wire = _decode(_volume_decoder, data)
+def _volume(wire: WireVolume) -> Volume:
+    """Read one PersistentVolume as it stands, in-tree sources untranslated."""
     meta, spec = wire.metadata, wire.spec
     _check_identity(meta, namespaced=False)
     csi, ref = spec.csi or WireCsiSource(), spec.claim_ref or WireClaimRef()
@@ -127,9 +160,8 @@ def decode_volume(data: bytes | Raw) -> Volume:
     )
 
 
-def decode_pod(data: bytes | Raw) -> Pod:
-    """Read one Pod, as far as it concerns the claims it mounts. Raises MalformedObjectError."""
-    wire = _decode(_pod_decoder, data)
+def _pod(wire: WirePod) -> Pod:
+    """Read one Pod, as far as it concerns the claims it mounts."""
     meta = wire.metadata
     _check_identity(meta, namespaced=True)
     return Pod(
@@ -145,9 +177,8 @@ def decode_pod(data: bytes | Raw) -> Pod:
     )
 
 
-def decode_attachment(data: bytes | Raw) -> Attachment:
-    """Read one VolumeAttachment: the four fields that are kept. Raises MalformedObjectError."""
-    wire = _decode(_attachment_decoder, data)
+def _attachment(wire: WireAttachment) -> Attachment:
+    """Read one VolumeAttachment: the four fields that are kept."""
     _check_identity(wire.metadata, namespaced=False, needs_uid=False)
     return Attachment(
         name=wire.metadata.name,
@@ -158,17 +189,11 @@ def decode_attachment(data: bytes | Raw) -> Attachment:
     )
 
 
-def _decode(decoder: "msgspec.json.Decoder[_Wire]", data: bytes | Raw) -> "_Wire":
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedObjectError(str(error)[:200]) from error
-
-
 def _check_identity(meta: WireMeta, *, namespaced: bool, needs_uid: bool = True) -> None:
-    for value, path in ((meta.name, "name"), (meta.namespace or not namespaced, "namespace")):
-        if not value:
-            raise MalformedObjectError(f"it has no metadata.{path}")
+    if not meta.name:
+        raise MalformedObjectError("it has no metadata.name")
+    if namespaced and not meta.namespace:
+        raise MalformedObjectError("it has no metadata.namespace")
     if needs_uid and not meta.uid:
         raise MalformedObjectError("it has no metadata.uid")
     if not (meta.resource_version.isascii() and meta.resource_version.isdigit()):
@@ -196,10 +221,18 @@ def _condition(wire: WireCondition) -> Condition:
     )
 
 
-def _node_labels(labels: dict[str, str] | None) -> tuple[str, ...]:
-    if not labels:
+def _node_labels(labels: Raw) -> tuple[str, ...]:
+    written = bytes(labels)
+    if _NODE_LABEL not in written and b"\\" not in written:
         return ()
-    return tuple(sorted(_intern(label) for label in labels if label.startswith(NODE_LABEL_PREFIX)))
+    return tuple(sorted(_intern(label) for label in _labels(labels) if label.startswith(NODE_LABEL_PREFIX)))
+
+
+def _labels(labels: Raw) -> dict[str, str]:
+    try:
+        return _label_decoder.decode(labels) or {}
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedObjectError(f"metadata.labels: {error!s:.200}") from error
 
 
 def _texts(values: list[str] | None) -> tuple[str, ...]:
@@ -216,7 +249,7 @@ def _in_tree(spec: WireVolumeSpec) -> tuple[str, bytes]:
 
 def _in_tree_notes(meta: WireMeta) -> tuple[tuple[str, str], ...]:
     """Return the labels and annotations that the translation of an in-tree volume depends on."""
-    labels, notes = meta.labels or {}, meta.annotations or NO_ANNOTATIONS
+    labels, notes = _labels(meta.labels), meta.annotations or NO_ANNOTATIONS
     found = (
         (ZONE, labels.get(ZONE, "")),
         (ZONE_BETA, labels.get(ZONE_BETA, "")),
@@ -237,3 +270,20 @@ def _pod_mounts(pod_name: str, spec: WirePodSpec) -> tuple[PodMount, ...]:
         elif bytes(volume.ephemeral) != b"null":
             mounts.append(PodMount(claim_name=f"{pod_name}-{volume.name}"))
     return tuple(mounts)
+
+
+_label_decoder: Final = msgspec.json.Decoder(dict[str, str] | None)
+CLAIM: Final = Kind(WireClaim, _claim)
+VOLUME: Final = Kind(WireVolume, _volume)
+POD: Final = Kind(WirePod, _pod)
+ATTACHMENT: Final = Kind(WireAttachment, _attachment)
+
+
+def translated_volume(translate: Callable[[Volume], Volume]) -> Kind[Volume]:
+    """Return volumes of which those with an in-tree source are put through `translate`."""
+
+    def project(wire: WireVolume) -> Volume:
+        volume = _volume(wire)
+        return translate(volume) if volume.in_tree_source else volume
+
+    return Kind(WireVolume, project)

@@ -229,6 +229,10 @@ class Reflector(Generic[T]):
         if isinstance(line, Oversized):
             self._drop(self._decoder.refuse(line.head, f"it is longer than {self._decoder.limit_bytes} bytes"))
             return
+        change = self._decoder.decode_change(line)
+        if change is not None:
+            self._take_object(*change)
+            return
         try:
             event = decode_event(line)
             if event.type == "BOOKMARK":

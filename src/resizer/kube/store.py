@@ -61,16 +61,20 @@ class Shelf(Generic[T]):
 
     def put(self, new: T) -> bool:
         """Take in a state that a list or a watch told, unless a newer one is known. Tells whether it was taken."""
+        key = self._key_of(new)
         if self._sweep is not None:
-            self._sweep.add(self._key_of(new))
-        return self.put_answer(new)
+            self._sweep.add(key)
+        return self._put(key, new)
 
     def put_answer(self, new: T) -> bool:
         """Take in the state that a write or a read of one object answered, unless a newer one is known.
 
         An answer may be late, and its object gone by now: it does not count as listed.
         """
-        key, version = self._key_of(new), int(new.version)
+        return self._put(self._key_of(new), new)
+
+    def _put(self, key: str, new: T) -> bool:
+        version = int(new.version)
         gone = self._gone.get(key)
         if gone is not None and (version <= gone[1] or (gone[0] and gone[0] == self._uid_of(new))):
             self._ignored += 1

@@ -33,21 +33,25 @@ class LineSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes | Oversized]:
         """Return the lines that this chunk completes."""
-        lines: list[bytes | Oversized] = []
-        *ended, rest = chunk.split(b"\n")
-        for part in ended:
-            lines.extend(self._end_line(part))
-        self._extend(rest)
-        return lines
+        first, *others = chunk.split(b"\n")
+        if not others:
+            self._extend(first)
+            return []
+        lines = [self._end_line(first)]
+        begun = others.pop()
+        # Whole lines are passed on as they are; a list has tens of thousands.
+        lines.extend(Oversized(part[:HEAD_BYTES]) if len(part) > self._limit else part for part in others)
+        self._extend(begun)
+        return [line for line in lines if isinstance(line, Oversized) or (line and not line.isspace())]
 
-    def _end_line(self, part: bytes) -> list[bytes | Oversized]:
+    def _end_line(self, part: bytes) -> bytes | Oversized:
         self._extend(part)
         if self._passing is not None:
             head, self._passing = self._passing, None
-            return [Oversized(head)]
+            return Oversized(head)
         line = bytes(self._rest)
         self._rest.clear()
-        return [line] if line.strip() else []
+        return line
 
     def _extend(self, part: bytes) -> None:
         if self._passing is not None:

@@ -56,7 +56,8 @@ class WireMeta(Struct, gc=False, rename="camel"):
     resource_version: str = ""
     deletion_timestamp: str | None = None
     annotations: WireAnnotations | None = None
-    labels: dict[str, str] | None = None
+    labels: Raw = NONE
+    """As written: hardly any object has a label that is read."""
 
 
 class WireClaimResources(Struct, gc=False):

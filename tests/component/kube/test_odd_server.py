@@ -10,7 +10,7 @@ from aiohttp import web
 from resizer.kube.auth import load_credentials
 from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.limiter import Limiter
-from resizer.kube.projection import decode_claim
+from resizer.kube.projection import CLAIM
 from resizer.kube.reflector import Timing
 from resizer.kube.resource import CLAIMS
 from resizer.kube.rights import Rights
@@ -193,8 +193,8 @@ async def test_a_late_answer_does_not_keep_what_a_fresh_list_lacks():
     server = OldServer([])
     async with client_of(server.handle) as client:
         shelf, reflector = client.store.claim_shelf, client.claim_reflector
-        shelf.put(decode_claim(json.dumps(claim("a", 90)).encode()))
-        late = decode_claim(json.dumps(claim("a", 95)).encode())
+        shelf.put(CLAIM.decode(json.dumps(claim("a", 90)).encode()))
+        late = CLAIM.decode(json.dumps(claim("a", 95)).encode())
         handle = server.list
 
         def list_while_an_answer_comes(query):

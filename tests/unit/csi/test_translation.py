@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from resizer.core.eligibility import find_obstacle
 from resizer.csi.plugin_v1 import check_request
 from resizer.csi.translation import MIGRATION_TARGETS, translate
-from resizer.kube.projection import decode_volume
+from resizer.kube.projection import VOLUME
 from resizer.model.errors import NotCalledError
 from resizer.model.objects import Claim
 
@@ -22,7 +22,7 @@ def translated(source, body, **metadata):
         "claimRef": {"namespace": "shop", "name": "data", "uid": "c1"},
         source: body,
     }
-    return translate(decode_volume(json.dumps({"metadata": meta, "spec": spec}).encode()))
+    return translate(VOLUME.decode(json.dumps({"metadata": meta, "spec": spec}).encode()))
 
 
 def secret(namespace, name):
@@ -32,7 +32,7 @@ def secret(namespace, name):
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_a_volume_is_translated_as_kubernetes_translates_it(case):
     """Driver, handle, filesystem, access modes and secrets are those of csi-translation-lib; it refuses, we refuse."""
-    volume = translate(decode_volume(json.dumps(case["volume"]).encode()))
+    volume = translate(VOLUME.decode(json.dumps(case["volume"]).encode()))
     assert volume.in_tree_source, "it stays known as migrated"
     assert volume.in_tree_json == b"", "tens of thousands are kept: the source is not needed twice"
     if "error" in case:

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from resizer.kube.decode import Decoder, Malformed, decode_bookmark, decode_event, decode_page, decode_status
-from resizer.kube.projection import MalformedObjectError, decode_claim
+from resizer.kube.projection import CLAIM, MalformedObjectError
 from resizer.kube.stream import LineSplitter, Oversized
 from resizer.kube.telemetry import NullKubeTelemetry
 
@@ -24,7 +24,7 @@ def claim(**meta):
 def test_a_malformed_object_is_counted_named_once_and_skipped():
     """Each bad object counts; the log names it once, with cause and next step; a good one is not disturbed."""
     telemetry = Counting()
-    decoder = Decoder("persistentvolumeclaims", decode_claim, telemetry=telemetry)
+    decoder = Decoder("persistentvolumeclaims", CLAIM, telemetry=telemetry)
     bad = b'{"metadata":{"name":"data","namespace":"shop","uid":"u","resourceVersion":"1"},"spec":5}'
     with capture_logs() as logs:
         answers = [decoder.decode(bad), decoder.decode(bad), decoder.decode(claim(name="ok", namespace="shop"))]
@@ -48,13 +48,13 @@ def test_a_malformed_object_is_counted_named_once_and_skipped():
 )
 def test_the_name_of_a_broken_object_is_found_where_it_can_be(data, key):
     """An object whose JSON is whole or cut is named by its metadata; one without is skipped without a name."""
-    decoder = Decoder("x", decode_claim, telemetry=NullKubeTelemetry())
+    decoder = Decoder("x", CLAIM, telemetry=NullKubeTelemetry())
     assert decoder.refuse(data, "because").key == key
 
 
 def test_an_object_that_is_too_large_is_refused_by_name():
     """5 MB of annotations are not decoded at all."""
-    decoder = Decoder("x", decode_claim, telemetry=NullKubeTelemetry())
+    decoder = Decoder("x", CLAIM, telemetry=NullKubeTelemetry())
     huge = claim(name="data", namespace="shop", annotations={"x": "y" * 5_000_000})
     answer = decoder.decode(huge)
     assert isinstance(answer, Malformed)

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from resizer.kube.projection import (
+    ATTACHMENT,
+    CLAIM,
+    POD,
+    VOLUME,
     MalformedObjectError,
-    decode_attachment,
-    decode_claim,
-    decode_pod,
-    decode_volume,
 )
 from resizer.model.objects import Condition, PodMount
 
@@ -60,7 +60,7 @@ def encode(document):
 
 def test_every_field_of_a_claim_is_read():
     """Each field of the projection comes from its place in the API's object; labels of nodes are sorted."""
-    claim = decode_claim(encode(claim_json()))
+    claim = CLAIM.decode(encode(claim_json()))
     assert (claim.key, claim.uid, claim.version, claim.phase) == ("shop/data", "u1", "7", "Bound")
     assert (claim.requested, claim.capacity, claim.allocated) == ("400Gi", "300Gi", "400Gi")
     assert (claim.state, claim.volume_name, claim.storage_class) == ("NodeResizePending", "pv1", "fast")
@@ -72,19 +72,19 @@ def test_every_field_of_a_claim_is_read():
 
 def test_absent_and_null_fields_are_empty():
     """What is absent, or null as Go writes it, is empty text; it is no error."""
-    bare = decode_claim(encode({"metadata": META}))
+    bare = CLAIM.decode(encode({"metadata": META}))
     nulls = claim_json(
         metadata={**META, "annotations": None, "labels": None, "deletionTimestamp": None},
         spec={"storageClassName": None, "resources": {"requests": None}, "volumeAttributesClassName": None},
         status={"capacity": None, "conditions": None},
     )
-    assert decode_claim(encode(nulls)) == bare
+    assert CLAIM.decode(encode(nulls)) == bare
     assert (bare.requested, bare.capacity, bare.conditions, bare.deleting) == ("", "", (), False)
 
 
 def test_text_that_repeats_is_kept_once():
     """Two claims share the memory of their namespace, class and sizes."""
-    one, two = (decode_claim(encode(claim_json())) for _ in range(2))
+    one, two = (CLAIM.decode(encode(claim_json())) for _ in range(2))
     assert one.namespace is two.namespace
     assert one.requested is two.requested
     assert one.conditions[0].type is two.conditions[0].type
@@ -112,14 +112,14 @@ def test_text_that_repeats_is_kept_once():
 def test_a_claim_that_no_sane_server_sends_is_refused(document):
     """Missing metadata, wrong types and impossible sizes are errors of one kind, never a crash or a half claim."""
     with pytest.raises(MalformedObjectError):
-        decode_claim(encode(document))
+        CLAIM.decode(encode(document))
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"metadata": nul'])
 def test_bytes_that_are_no_json_are_refused(data):
     """Truncated, binary and absurdly nested input is refused like any other malformed object."""
     with pytest.raises(MalformedObjectError):
-        decode_claim(data)
+        CLAIM.decode(data)
 
 
 def volume_json(**spec):
@@ -151,7 +151,7 @@ def test_every_field_of_a_csi_volume_is_read():
         "controllerExpandSecretRef": {"name": "s1", "namespace": "n1"},
         "nodeExpandSecretRef": {"name": "s2", "namespace": "n2"},
     }
-    volume = decode_volume(encode(volume_json(csi=csi)))
+    volume = VOLUME.decode(encode(volume_json(csi=csi)))
     assert (volume.name, volume.uid, volume.version, volume.capacity) == ("pv1", "u2", "9", "400Gi")
     assert (volume.claim_key, volume.claim_uid) == ("shop/data", "u1")
     assert (volume.driver, volume.handle, volume.fs_type, volume.volume_mode) == ("d.csi", "h", "xfs", "Block")
@@ -164,7 +164,7 @@ def test_every_field_of_a_csi_volume_is_read():
 @pytest.mark.parametrize("source", ["gcePersistentDisk", "awsElasticBlockStore", "azureDisk", "azureFile", "cinder"])
 def test_an_in_tree_source_is_kept_as_it_was_written(source):
     """The translation to CSI needs the source's own JSON, and its name."""
-    volume = decode_volume(encode(volume_json(**{source: {"x": 1}})))
+    volume = VOLUME.decode(encode(volume_json(**{source: {"x": 1}})))
     assert (volume.in_tree_source, json.loads(volume.in_tree_json), volume.driver) == (source, {"x": 1}, "")
 
 
@@ -174,7 +174,7 @@ def test_what_translation_needs_besides_the_source_is_kept_for_in_tree_volumes_o
     for source, kept in (({"gcePersistentDisk": {"pdName": "d"}}, ((zone, "z1"),)), ({"csi": {"driver": "d"}}, ())):
         document = volume_json(**source)
         document["metadata"]["labels"] = {zone: "z1", "app": "db"}
-        assert decode_volume(encode(document)).in_tree_notes == kept
+        assert VOLUME.decode(encode(document)).in_tree_notes == kept
 
 
 def pod_json(volumes, containers, **spec):
@@ -193,7 +193,7 @@ def test_a_pods_claims_are_found_generic_ephemeral_ones_included():
         {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
         {"name": "tmp", "emptyDir": {}},
     ]
-    pod = decode_pod(encode(pod_json(volumes, [{"volumeMounts": [{"name": "data"}, {"name": "scratch"}]}])))
+    pod = POD.decode(encode(pod_json(volumes, [{"volumeMounts": [{"name": "data"}, {"name": "scratch"}]}])))
     assert pod.mounts == (PodMount("data"), PodMount("db-0-scratch"))
     assert (pod.key, pod.phase, pod.node, pod.nudged_at, pod.deleting) == ("shop/db-0", "Running", "n1", "t", False)
 
@@ -211,14 +211,14 @@ def test_a_pods_claims_are_found_generic_ephemeral_ones_included():
 def test_a_mount_is_read_only_when_its_volume_is(source, containers, read_only):
     """A kubelet grows what containers mount read-only too; only the volume's own readOnly keeps it from that."""
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data", **source}}]
-    assert decode_pod(encode(pod_json(volumes, containers))).mounts == (PodMount("data", read_only),)
+    assert POD.decode(encode(pod_json(volumes, containers))).mounts == (PodMount("data", read_only),)
 
 
 def test_four_fields_of_an_attachment_are_read():
     """Volume, node and whether it is attached; inline volumes have no volume name."""
     meta = {"name": "a", "resourceVersion": "3"}
     spec = {"nodeName": "n1", "source": {"persistentVolumeName": "pv1"}}
-    found = decode_attachment(encode({"metadata": meta, "spec": spec, "status": {"attached": True}}))
+    found = ATTACHMENT.decode(encode({"metadata": meta, "spec": spec, "status": {"attached": True}}))
     assert (found.name, found.volume_name, found.node, found.attached) == ("a", "pv1", "n1", True)
-    inline = decode_attachment(encode({"metadata": meta, "spec": {"nodeName": "n1", "source": {}}}))
+    inline = ATTACHMENT.decode(encode({"metadata": meta, "spec": {"nodeName": "n1", "source": {}}}))
     assert (inline.volume_name, inline.attached) == ("", False)
