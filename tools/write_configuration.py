@@ -1,22 +1,20 @@
 """Write docs/configuration.md from the settings themselves and from the comments of config/default.yaml.
 
 `make docs` runs it, and a test fails while the page differs from what it would write. Names, kinds and defaults come
-from `Settings`; what a setting is for, and the sections, from the comments above each key in the file.
+from `SETTINGS`; what a setting is for, and the sections, from the comments above each key in the file.
 """
 # ruff: noqa: INP001 -- a script, not part of a package
 
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin
-
-import yaml
+from typing import Final
 
 from resizer.cli.check_config import shown
 from resizer.cli.go_flags import LOGGING_FORMAT, SWITCHES
 from resizer.cli.idle_flags import IDLE_FLAGS
 from resizer.cli.notices import GATES
-from resizer.settings import Settings, is_duration
+from resizer.settings import SETTINGS
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = ROOT / "config" / "default.yaml"
@@ -28,7 +26,7 @@ _KEY: Final = re.compile(r"([a-z][a-z0-9-]*):")
 HEAD: Final = """\
 # Configuration
 
-<!-- Written by `make docs` from src/resizer/settings.py and config/default.yaml: change those, not this page. -->
+<!-- Written by `make docs` from src/resizer/settings/table.py and config/default.yaml: change those, not this page. -->
 
 Every setting of `resizer run`. A setting has one name in three places, and the first of these that has it wins:
 
@@ -106,27 +104,18 @@ def read_comments(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def describe_kind(name: str) -> str:
     """Say what a setting holds, for people: a duration, a switch, a number, one of some words."""
-    kind: Any = Settings.model_fields[name].annotation
-    if is_duration(name):
-        return "duration"
-    if get_origin(kind) is Literal:
-        return " or ".join(f"`{word}`" for word in get_args(kind))
-    return {bool: "switch", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}[
-        get_origin(kind) or kind
-    ]
+    kind = SETTINGS[name].kind
+    return " or ".join(f"`{word}`" for word in kind.words) or kind.name
 
 
 def write_page(text: str) -> str:
     """Return the page for this file of defaults."""
     parts = [HEAD]
-    defaults = Settings.model_construct(**{k: f.get_default() for k, f in Settings.model_fields.items()})
     for title, keys in read_comments(text):
         rows = [f"## {title}\n\n| setting | default | kind | what it is for |\n| --- | --- | --- | --- |\n"]
         for key, comment in keys:
             name = key.replace("-", "_")
-            default = yaml.safe_load(text)[key] if is_duration(name) else getattr(defaults, name)
-            value = default if is_duration(name) else shown(name, default)
-            rows.append(f"| `{key}` | `{value}` | {describe_kind(name)} | {comment} |\n")
+            rows.append(f"| `{key}` | `{shown(name, SETTINGS[name].default)}` | {describe_kind(name)} | {comment} |\n")
         parts.append("".join(rows))
     parts.append(_switches())
     parts.append(IDLE + "".join(f"| `--{name}` | {flag.reason} |\n" for name, flag in IDLE_FLAGS.items()))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from resizer.model.flag_value import format_duration
-from resizer.settings import Loaded, Settings, is_duration
+from resizer.settings import SETTINGS, Loaded, Settings, is_duration
 
 TAKEN_PATHS: Final = frozenset({"/", "/debug/state", "/healthz", "/healthz/leader-election", "/livez", "/readyz"})
 """Paths of the HTTP endpoint that are no metrics."""
@@ -20,7 +20,7 @@ TAKEN_PATHS: Final = frozenset({"/", "/debug/state", "/healthz", "/healthz/leade
 
 def describe(loaded: Loaded) -> str:
     """Return one line a setting: its name, its value as YAML, and its origin as a comment."""
-    values = {name: shown(name, getattr(loaded.settings, name)) for name in Settings.model_fields}
+    values = {name: shown(name, getattr(loaded.settings, name)) for name in SETTINGS}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in values.items()]
     width = min(max(map(len, lines)), 60)
     origins = [loaded.origins[name] for name in values]

@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from resizer.cli.idle_flags import IDLE_FLAGS, read_bool, read_idle
-from resizer.settings import Settings, SettingsError
+from resizer.settings import SETTINGS, SWITCH, SettingsError
 
 SWITCHES: Final = {
     "version": "Print the version and end.",
@@ -23,8 +23,8 @@ SWITCHES: Final = {
 LOGGING_FORMAT: Final = {"json": "json", "text": "console"}
 """The peer's --logging-format, and the --log-format that does the same."""
 
-_SETTINGS: Final = {name.replace("_", "-"): name for name in Settings.model_fields}
-_BOOLEANS: Final = frozenset(flag for flag, name in _SETTINGS.items() if Settings.model_fields[name].annotation is bool)
+_SETTINGS: Final = {name.replace("_", "-"): name for name in SETTINGS}
+_BOOLEANS: Final = frozenset(flag for flag, name in _SETTINGS.items() if SETTINGS[name].kind is SWITCH)
 _OTHERS: Final = ("config", "logging-format")
 FLAGS: Final = (*_SETTINGS, *_OTHERS, *SWITCHES, *IDLE_FLAGS)
 """Every flag there is, spelled as on the command line."""

@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from resizer.cli.idle_flags import IDLE_FLAGS
-from resizer.settings import ENVIRONMENT_PREFIX, Settings, suggest_setting
+from resizer.settings import ENVIRONMENT_PREFIX, SETTINGS, Settings, suggest_setting
 
 GATES: Final = {
     "AnnotateFsResize": (True, "the size before the growth is always kept on the volume"),
@@ -70,7 +70,7 @@ def _of_settings(settings: Settings) -> Iterator[Notice]:
 def _of_environment(environment: Mapping[str, str]) -> Iterator[Notice]:
     for variable in sorted(environment):
         name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
-        is_ours = variable.upper().startswith(ENVIRONMENT_PREFIX) and name.lower() not in Settings.model_fields
+        is_ours = variable.upper().startswith(ENVIRONMENT_PREFIX) and name.lower() not in SETTINGS
         if is_ours and name not in OTHER_VARIABLES and _SERVICE_LINK.fullmatch(name) is None:
             near = suggest_setting(name.lower()).replace("-", "_").upper()
             hint = f"did you mean {ENVIRONMENT_PREFIX}{near}?" if near else "see config/default.yaml"

@@ -16,7 +16,8 @@ from resizer.cli.go_flags import SWITCHES, GoFlags, read_go_flags
 from resizer.cli.idle_flags import IDLE_FLAGS
 from resizer.cli.lean_imports import lean_imports
 from resizer.cli.notices import Notice, find_notices
-from resizer.settings import Loaded, Settings, SettingsError, load
+from resizer.model.flag_value import format_duration
+from resizer.settings import SETTINGS, Loaded, Setting, Settings, SettingsError, is_duration, load
 
 log = structlog.get_logger()
 
@@ -91,11 +92,10 @@ def _report(loaded: Loaded, notices: list[Notice]) -> int:
 def help_text() -> str:
     """Return the help, made from the settings themselves."""
     lines = [INTRODUCTION, "Flags:"]
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        is_nothing = default in ("", 0, False) or default == {}
-        shown = "" if is_nothing else f" [{','.join(default) if isinstance(default, list) else str(default).lower()}]"
-        lines.append(_help_line(name.replace("_", "-"), f"{field.description}{shown}"))
+    for setting in SETTINGS.values():
+        default = _default_text(setting)
+        shown = f" [{default}]" if default else ""
+        lines.append(_help_line(setting.name.replace("_", "-"), f"{setting.description}{shown}"))
     lines.append(_help_line("config", "YAML file with settings by these names."))
     lines.append(_help_line("logging-format", "The peer's name for log-format: text is console, json is json."))
     lines.extend(_help_line(name, text) for name, text in SWITCHES.items())
@@ -104,6 +104,16 @@ def help_text() -> str:
     )
     lines.append("\n" + textwrap.fill(taken, 118, break_on_hyphens=False) + "\n")
     return "\n".join([*lines, EXAMPLES])
+
+
+def _default_text(setting: Setting) -> str:
+    """Return the default as a flag would have it; empty where it is nothing."""
+    default = setting.default
+    if is_duration(setting.name):
+        return format_duration(default)
+    if not default:
+        return ""
+    return ",".join(default) if isinstance(default, list) else str(default).lower()
 
 
 def _help_line(flag: str, text: str) -> str:

@@ -33,7 +33,7 @@ from resizer.driver.cleanup import cleanup
 from resizer.driver.filesystem import superblock_size_bytes
 from resizer.driver.service import DriverConfig, serve
 from resizer.node.service import AgentOptions, run_agent
-from resizer.settings import Settings
+from resizer.settings import load_settings
 
 DRIVER = "csi-qcfsplugin"
 GIB = 1 << 30
@@ -70,7 +70,7 @@ class Rig:
             "retry_interval_start": "20ms",
             "retry_interval_max": "400ms",
         }
-        async with running(lambda stop: run_pipeline(Settings(**(chosen | settings)), stop=stop)):
+        async with running(lambda stop: run_pipeline(load_settings(chosen | settings), stop=stop)):
             yield
 
     @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ import structlog
 from resizer.app import run_pipeline
 from resizer.devcluster.apiserver import ApiServer
 from resizer.devcluster.apiserver.engine import DeleteOptions, Target, WriteOptions
-from resizer.settings import Settings
+from resizer.settings import load_settings
 from tests.scripted_driver import Plan, ScriptedDriver
 
 Document = dict[str, Any]
@@ -81,7 +81,7 @@ class Rig:
             "http_endpoint": self.http,
             "shutdown_grace": "1s",
         }
-        self._task = asyncio.create_task(run_pipeline(Settings(**(chosen | settings)), stop=self._stop))
+        self._task = asyncio.create_task(run_pipeline(load_settings(chosen | settings), stop=self._stop))
 
     async def stop(self) -> None:
         """End the pipeline cleanly."""

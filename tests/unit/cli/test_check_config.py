@@ -3,7 +3,7 @@ import pytest
 from resizer.cli.check_config import TAKEN_PATHS
 from resizer.cli.run import main
 from resizer.obs import http
-from resizer.settings import Settings, load_settings
+from resizer.settings import SETTINGS, load_settings
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def test_the_effective_settings_are_shown_with_their_origins(file, monkeypatch, 
     out, err = capsys.readouterr()
     lines = [line.split("  # ") for line in out.splitlines()]
     shown = {line[0].strip(): line[1] for line in lines}
-    assert len(shown) == len(Settings.model_fields)
+    assert len(shown) == len(SETTINGS)
     assert shown["workers: 7"] == f"file {file}"
     assert shown["retry-interval-max: 30m"] == "environment RESIZER_RETRY_INTERVAL_MAX"
     assert shown["v: 5"] == shown['csi-address: ["/a", "/b"]'] == "flag"
@@ -72,7 +72,7 @@ def test_help_names_every_flag_and_the_version_is_printed(capsys):
     """--help is made from the settings: none can be missing."""
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"--{name.replace('_', '-')} " in text for name in Settings.model_fields)
+    assert all(f"--{name.replace('_', '-')} " in text for name in SETTINGS)
     assert main(["--version", "--leader-election"]) == 0
     assert capsys.readouterr().out.startswith("resizer ")
 

@@ -56,7 +56,7 @@ def test_every_mistake_is_named_with_its_place(write, monkeypatch):
             f"{file}, line 5: 'nudge' stands in line 3 already",
             f"retry-interval-max (file {file}): '1' is not a duration: write it as 15s, 5m, 1h30m or 300ms",
             "timeout (environment RESIZER_TIMEOUT): 'soon' is not a duration: write it as 15s, 5m, 1h30m or 300ms",
-            "kube-api-qps: Input should be a valid number, unable to parse string as a number",
+            "kube-api-qps: 'x' is no number: write it as 20 or 12.5",
         ]
     )
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_is_an_error():
 
 def test_an_empty_file_and_both_spellings_are_fine(write):
     """Nothing in the file changes nothing; underscores are as good as dashes; labels and gates may be mappings."""
-    assert load_settings({}, file=write("# nothing\n")).model_dump() == load_settings({}).model_dump()
+    assert load_settings({}, file=write("# nothing\n")) == load_settings({})
     text = "retry_interval_max: 10m\nleader-election-labels: {team: storage}\nfeature-gates: {A: true}\n"
     settings = load_settings({}, file=write(text))
     assert (settings.retry_interval_max, settings.leader_election_labels) == (600.0, "team=storage")
