@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-NOWHERE: Final = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+NOWHERE: Final = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 
 @contextmanager
 def lean_imports() -> Iterator[None]:
-    """Have what is imported in the block do without three things.
+    """Have what is imported in the block do without two things.
 
     structlog imports rich for tracebacks in colour; ours are written by obs.logs. aiohttp makes two TLS contexts at
     once and reads the system's hundred and forty authorities for each; every connection of ours brings a context of
-    its own (kube.tls), and one that did not would trust nobody. pydantic asks all installed packages for plugins.
-    And nothing is collected meanwhile: what an import makes stays.
+    its own (kube.tls), and one that did not would trust nobody. And nothing is collected meanwhile: what an import
+    makes stays.
     """
     before = {name: os.environ.get(name) for name in NOWHERE}
     gc.disable()
