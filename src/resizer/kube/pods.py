@@ -1,5 +1,7 @@
 """Pods of the namespaces that have a claim waiting, and of no others: the pipeline's `PodSource`.
 
+Most pods use no claim and are let pass; which claims a pod uses never changes.
+
 Without the right to pods each namespace's `wait_synced` raises ForbiddenError, the lack is said once (rights), and
 the watch goes on trying at its slowest, so that a right granted later is noticed.
 """
@@ -23,7 +25,9 @@ class KubeNamespacePods:
     def __init__(
         self, namespace: str, transport: Transport, *, decoder: Decoder[Pod], telemetry: KubeTelemetry, timing: Timing
     ) -> None:
-        self.shelf: Shelf[Pod] = Shelf(key_of=lambda pod: pod.name, uid_of=lambda pod: pod.uid)
+        self.shelf: Shelf[Pod] = Shelf(
+            key_of=lambda pod: pod.name, uid_of=lambda pod: pod.uid, is_wanted=lambda pod: bool(pod.mounts)
+        )
         self.reflector = Reflector(
             transport,
             Selection(PODS, namespace=namespace),
@@ -119,7 +123,7 @@ class KubePods:
         await self._watches.run()
 
     def objects(self) -> int:
-        """Pods in the cache."""
+        """Pods in the cache: those that use claims."""
         return sum(len(pods.shelf) for pods in self._watches.values())
 
     def _make(self, namespace: str) -> KubeNamespacePods:

@@ -31,11 +31,21 @@ Listener = Callable[[T | None, T | None], None]
 
 
 class Shelf(Generic[T]):
-    """The objects of one resource. `key_of` names an object, `uid_of` tells its incarnation ("" if unknown)."""
+    """The objects of one resource. `key_of` names an object, `uid_of` tells its incarnation ("" if unknown).
 
-    def __init__(self, *, key_of: Callable[[T], str], uid_of: Callable[[T], str]) -> None:
+    An object that `is_wanted` says no to is let pass, unless one of its key is there: then it takes its place.
+    """
+
+    def __init__(
+        self,
+        *,
+        key_of: Callable[[T], str],
+        uid_of: Callable[[T], str],
+        is_wanted: Callable[[T], bool] = lambda _: True,
+    ) -> None:
         self._key_of = key_of
         self._uid_of = uid_of
+        self._is_wanted = is_wanted
         self._objects: dict[str, T] = {}
         self._gone: dict[str, tuple[str, int]] = {}
         self._listeners: list[Listener[T]] = []
@@ -80,6 +90,8 @@ class Shelf(Generic[T]):
             self._ignored += 1
             return False
         old = self._objects.get(key)
+        if old is None and not self._is_wanted(new):
+            return False
         if old is not None and version <= int(old.version):
             self._ignored += old.version != new.version
             return False
@@ -93,6 +105,8 @@ class Shelf(Generic[T]):
         """Take a deletion in (its final state says which object, and at what version). Tells whether it was taken."""
         key, version = self._key_of(last), int(last.version)
         old = self._objects.get(key)
+        if old is None and not self._is_wanted(last):
+            return False
         uid = self._uid_of(last)
         if old is not None and int(old.version) > version and (not uid or self._uid_of(old) != uid):
             self._ignored += 1

@@ -32,11 +32,15 @@ async def test_pods_are_watched_in_held_namespaces_only(server, tmp_path):
     """What mounts a claim is found while its namespace is held; no other namespace is asked for."""
     server.create("", "pods", pod("db-0", "data"))
     server.create("", "pods", pod("db-9", "data", namespace="other"))
+    without = pod("web-0", "data")
+    del without["spec"]["volumes"]
+    server.create("", "pods", without)
     async with opened(server, tmp_path) as client, running(client.run_sources()), person(server) as someone:
         pods, heard = client.pods.hold("default"), []
         client.pods.subscribe(lambda old, new: heard.append((old and old.name, new and new.name)))
         await pods.wait_synced()
         assert [found.name for found in pods.pods_of("data")] == ["db-0"]
+        assert client.cache_objects()["pods"] == 1, "a pod without claims is not kept"
         assert pods.pod("db-0").node == "n1"
         server.create("", "pods", pod("db-1", "data"))
         await until(lambda: [found.name for found in pods.pods_of("data")] == ["db-0", "db-1"])

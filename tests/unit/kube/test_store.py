@@ -126,6 +126,28 @@ def test_deletion_markers_are_bounded():
     assert made.statistics()["deletion_markers"] == MAX_MARKERS
 
 
+def test_what_is_not_wanted_is_let_pass_and_leaves_no_marker():
+    """Pods without claims, thousands a day in some namespaces, take no memory and push out no marker of others."""
+    made = Shelf(key_of=lambda c: c.key, uid_of=lambda c: c.uid, is_wanted=lambda c: bool(c.requested))
+    told = []
+    made.subscribe(lambda old, new: told.append((old, new)))
+    made.begin_list()
+    assert made.put(claim(1)) is False
+    assert made.end_list(5) == 0
+    assert made.remove(claim(6)) is False
+    assert (len(made), made.statistics()["deletion_markers"], told) == (0, 0, [])
+
+
+def test_what_is_not_wanted_takes_the_place_of_what_was():
+    """A pod that was made again under its name, without the claim: nobody may go on believing in the first one."""
+    made = Shelf(key_of=lambda c: c.key, uid_of=lambda c: c.uid, is_wanted=lambda c: bool(c.requested))
+    made.put(claim(1, size="2Gi"))
+    assert made.put(claim(5, uid="u2"))
+    assert made.get("shop/data").uid == "u2"
+    assert made.remove(claim(6, uid="u2"))
+    assert made.get("shop/data") is None
+
+
 def test_the_claim_of_a_volume_is_found_by_name_and_uid():
     """A volume whose claimRef has another uid has no claim here."""
     store = Store()
