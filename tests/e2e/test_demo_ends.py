@@ -40,6 +40,17 @@ async def test_ctrl_c_at_any_moment_leaves_nothing(demo, until, stop, moment):
 
 
 @needs_ext4
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_demo_that_is_cut_short_says_by_which_signal(demo, until, stop, number):
+    """Without --keep a signal is not the ordinary end: 130 for Ctrl-C, as of the other commands, 143 for SIGTERM."""
+    process = demo.start(*IMAGE)
+    until(process, "asking for")
+    outcome = await stop(process, number)
+    assert outcome.exit_code == 128 + number
+    assert demo.leaks() == []
+
+
+@needs_ext4
 async def test_sigterm_is_as_clean_as_ctrl_c(demo, until, stop):
     """SIGTERM ends it the same way; with --keep that is the ordinary end, so the exit code is 0."""
     process = demo.start(*IMAGE, "--keep")

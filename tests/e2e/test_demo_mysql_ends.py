@@ -31,7 +31,7 @@ def test_ctrl_c_at_three_moments_leaves_nothing(demo, until):
         until(process, moment)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert process.returncode == 1
+        assert process.returncode == 130
         assert "interrupted, and everything taken down again" in err
         assert "Traceback" not in err
         assert demo.leaks() == [], moment

@@ -8,7 +8,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import typer
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Perform = Callable[[], Coroutine[Any, Any, bool]]
 
+SIGNALLED: Final = 128
+"""Plus the signal's number: 130 for Ctrl-C, 143 for SIGTERM, as a shell has it."""
 _PANEL = "With --workload mysql"
 
 
@@ -79,7 +81,8 @@ def demo(
     """Grow a real filesystem below a claim, from 300Gi to 400Gi to 500Gi, while a pod writes to it.
 
     Needs nothing installed but mkfs for one of the filesystems; as root it is mounted and grown online. Exit codes:
-    0 the filesystem really has the new size, 1 failed, 2 wrong usage. Ctrl-C leaves nothing behind.
+    0 the filesystem really has the new size, 1 failed, 2 wrong usage, 130 Ctrl-C (0 with --keep and
+    --hold, which end so). Ctrl-C leaves nothing behind.
     """
     from resizer.demo.options import DEFAULT_SIZE, check_options
     from resizer.demo.parts import DemoError
@@ -199,5 +202,5 @@ async def _until_signal(perform: "Perform", *, options: "Options", display: "Dis
     if interrupted and task.cancelled():
         display.end()
         typer.echo("resizer demo: interrupted, and everything taken down again", err=True)
-        return 0 if options.keep else 1
+        return 0 if options.keep else SIGNALLED + interrupted[0]
     return 0 if task.result() else 1
