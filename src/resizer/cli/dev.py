@@ -47,7 +47,11 @@ def dev(
     ] = None,
     node: Annotated[str, typer.Option(help="Name of the cluster's node: the driver's node id.")] = "node-1",
     state_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the kubelet; a temporary one if it is left out.")
+        Path | None,
+        typer.Option(
+            help="Folder whose kubelet/NODE becomes the kubelet's directory, with the pods' volumes, and is kept; a "
+            "temporary one if it is left out. Without a driver nothing is put there."
+        ),
     ] = None,
 ) -> None:
     """Run the development cluster and print how to reach it; Ctrl-C ends it."""

@@ -98,8 +98,8 @@ async def test_cluster_moves_with_a_driver(tmp_path: Path) -> None:
         command="driver",
     )
     await appeared(socket_path)
-    state = str(tmp_path / "kubelet")
-    cluster = await start("--kubeconfig-out", str(path), "--csi-address", str(socket_path), "--state-dir", state)
+    state = tmp_path / "state"
+    cluster = await start("--kubeconfig-out", str(path), "--csi-address", str(socket_path), "--state-dir", str(state))
     await appeared(path)
     async with Client.from_kubeconfig(path) as client, asyncio.timeout(30):
         await client.create(STORAGE_CLASSES, {"metadata": {"name": "gold"}, "provisioner": "csi-qcfsplugin"})
@@ -113,12 +113,22 @@ async def test_cluster_moves_with_a_driver(tmp_path: Path) -> None:
             async for event in events:
                 if event.object["status"]["phase"] == "Running":
                     break
+    assert (state / "kubelet/node-1/pods").is_dir(), "where the help says"
     for process in (cluster, driver):
         process.terminate()
         async with asyncio.timeout(30):
             await process.communicate()
         assert process.returncode == 0
     assert str(tmp_path) not in Path("/proc/mounts").read_text()  # noqa: ASYNC240 - a test's own folder
+
+
+async def test_the_help_says_where_the_kubelets_directory_lies() -> None:
+    """A node agent is started with that path, and nobody looks for it in a cluster without a driver."""
+    program = await start("--help")
+    out, _ = await program.communicate()
+    said = " ".join(out.decode().split())
+    assert "kubelet/NODE becomes the kubelet's directory" in said
+    assert "Without a driver nothing is put there" in said
 
 
 async def test_socket_that_is_not_there(tmp_path: Path) -> None:
