@@ -23,6 +23,7 @@ from resizer.core.state import (
     Leave,
     Memory,
     NodeAwaited,
+    NodeFailed,
     Note,
     PendingRecorded,
     Policy,
@@ -38,6 +39,7 @@ from resizer.core.verdict import short_answer
 from resizer.core.wish import NO_WISH, wish_of
 from resizer.model.objects import (
     FILE_SYSTEM_RESIZE_PENDING,
+    NODE_RESIZE_ERROR,
     NODE_RESIZE_IN_PROGRESS,
     NODE_RESIZE_INFEASIBLE,
     NODE_RESIZE_PENDING,
@@ -110,6 +112,7 @@ def pend(claim: Claim, snapshot: Snapshot, memory: Memory, observation: PendingR
         granted_wall_s=snapshot.now.wall_s,
         node_verified_s=snapshot.now.mono_s if observation.is_verified else None,
         wish=wish_of(claim) if observation.is_verified else NO_WISH,
+        node_failed=claim.has_condition(NODE_RESIZE_ERROR),
     )
     said = Say("Normal", "FileSystemResizeRequired", "Require file system resize of volume on node")
     memory, notes = noting.say_once(memory, snapshot.now, f"node/{target.size_bytes}", said)
@@ -139,6 +142,7 @@ def await_node(claim: Claim, snapshot: Snapshot, memory: Memory, policy: Policy)
             from_bytes=claim.capacity_bytes,
             asked_wall_s=memory.asked_wall_s or noting.resizing_since(claim, now) or since_s,
             granted_wall_s=since_s,
+            node_failed=claim.has_condition(NODE_RESIZE_ERROR),
         )
     effect = AwaitNode(since_s, is_begun=claim.state == NODE_RESIZE_IN_PROGRESS, late_after_s=late_after_s)
     return Step(effect, memory, entered)
@@ -170,12 +174,20 @@ def follow_node(claim: Claim, snapshot: Snapshot, memory: Memory, observation: N
     return Step(settle, memory, (entered, *notes))
 
 
-def notice_node_success(claim: Claim, snapshot: Snapshot, memory: Memory) -> tuple[Memory, tuple[Note, ...]]:
-    """The node has finished what this process was waiting for: count it, and begin afresh."""
-    if memory.phase != "node-resize" or claim.capacity_bytes < memory.target_bytes or claim.state:
+def notice_node(claim: Claim, snapshot: Snapshot, memory: Memory) -> tuple[Memory, tuple[Note, ...]]:
+    """What the node has done of which this process was waiting: count a growth and begin afresh; count a failure once.
+
+    A node that tries again leaves its error where it is: it is counted when it appears. A refusal ends the node's turn
+    in this very look, and so is seen once. What stood there before this process did is not counted again.
+    """
+    if memory.phase != "node-resize":
         return memory, ()
-    # Left even if more is asked for already: that is another growth, and its node has not been asked yet.
-    return Memory(), (noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes), Leave())
+    if claim.capacity_bytes >= memory.target_bytes and not claim.state:
+        # Left even if more is asked for already: that is another growth, and its node has not been asked yet.
+        return Memory(), (noting.finish(memory, snapshot.now, grown_to=claim.capacity_bytes), Leave())
+    has_error = claim.has_condition(NODE_RESIZE_ERROR)
+    is_news = claim.state == NODE_RESIZE_INFEASIBLE or (has_error and not memory.node_failed)
+    return replace(memory, node_failed=has_error), (NodeFailed(),) if is_news else ()
 
 
 def finish(claim: Claim, snapshot: Snapshot, memory: Memory, observation: FinishRecorded, policy: Policy) -> Step:

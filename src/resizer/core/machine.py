@@ -90,7 +90,7 @@ def _start(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Starte
         return Step(RecordVolume(status.forget_pre_resize_capacity(volume), then=Started(is_cleared=True)), memory)
     if has_stale_labels(claim) and volume is not None and is_served(claim, volume, driver=driver.name):
         return Step(RecordClaim(status.forget_node_labels(claim), then=observation), memory)
-    memory, notes = granting.notice_node_success(claim, snapshot, memory)
+    memory, notes = granting.notice_node(claim, snapshot, memory)
     obstacle = find_obstacle(claim, volume, driver=driver.name)
     if obstacle is not None or volume is None:
         # A wish taken back and made again must not forget how the last attempt ended.

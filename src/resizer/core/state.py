@@ -72,6 +72,8 @@ class Memory(Struct, frozen=True):
     """When a node's refusal was last verified with the controller; monotonic."""
     excused_s: float | None = None
     """When something known last kept the node from growing the claim; monotonic."""
+    node_failed: bool = False
+    """The node's error that stands in the claim has been counted."""
     said: tuple[tuple[str, float], ...] = ()
     """Event causes and when they were last said; monotonic, the newest ones."""
 
@@ -247,7 +249,11 @@ class Retry(Struct, frozen=True, tag=True):
     """The driver is asked again for a target it has been asked for before."""
 
 
-Note = Say | Enter | Leave | Finish | Retry
+class NodeFailed(Struct, frozen=True, tag=True):
+    """The node that this process waits for has failed to grow the filesystem."""
+
+
+Note = Say | Enter | Leave | Finish | Retry | NodeFailed
 
 
 class Step(Struct, frozen=True):

@@ -1,12 +1,13 @@
 """What a watch event means for the queue: nothing, look again, or look again although a back-off is running.
 
 In: the claim before and after. Only a change of the wish (`spec`) or of the `storage-resizer` annotation jumps a
-back-off; our own patches coming back, labels and other people's annotations wake nobody.
+back-off; our own patches coming back, labels and other people's annotations wake nobody. A node's error is looked at
+when it appears and when it goes, so that each is counted.
 """
 
 from typing import Literal
 
-from resizer.model.objects import Claim
+from resizer.model.objects import NODE_RESIZE_ERROR, Claim
 
 Trigger = Literal["ignore", "look", "jump"]
 
@@ -22,6 +23,8 @@ def find_trigger(old: Claim | None, new: Claim) -> Trigger:
     if old.state != new.state or old.capacity_bytes != new.capacity_bytes:
         return "look"
     if old.attributes_class != new.attributes_class:
+        return "look"
+    if old.has_condition(NODE_RESIZE_ERROR) != new.has_condition(NODE_RESIZE_ERROR):
         return "look"
     return "ignore"
 

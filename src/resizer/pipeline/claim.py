@@ -29,6 +29,7 @@ from resizer.core.state import (
     Instant,
     IntentRecorded,
     Leave,
+    NodeFailed,
     Note,
     Observation,
     ObserveUsers,
@@ -285,6 +286,9 @@ class ClaimLoop:
                 )
             case Retry():
                 self._telemetry.stages.stage_retried(driver=driver, stage="controller-resize")
+            case NodeFailed():
+                log.warning("claim.node_failed", claim=claim.key, uid=claim.uid, driver=driver)
+                self._telemetry.stages.stage_failed(driver=driver, stage="node-resize", class_="node-error")
             case _:
                 assert_never(note)
 

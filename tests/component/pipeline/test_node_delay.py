@@ -26,6 +26,17 @@ def delays(rig: Rig) -> list[str]:
     return [event for event in rig.events() if event.endswith(DELAYED)]
 
 
+def fail_node(rig: Rig, *, said: str) -> None:
+    """The node's error in the claim's status, as a kubelet leaves it at each of its attempts."""
+
+    def change(document: Document) -> None:
+        others = [one for one in document["status"]["conditions"] if one["type"] != "NodeResizeError"]
+        error = {"type": "NodeResizeError", "status": "True", "message": said, "lastTransitionTime": None}
+        document["status"]["conditions"] = [*others, error]
+
+    rig.patch("persistentvolumeclaims", "data", change, subresource="status")
+
+
 def node_grows(rig: Rig) -> None:
     """The claim's status as a kubelet leaves it."""
     rig.set_status("data", {"phase": "Bound", "capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"]})
@@ -89,6 +100,21 @@ async def test_a_late_node_is_explained_once_until_it_grows_the_claim(folder, ke
         assert await pending_class(rig) == ""
 
 
+async def test_a_node_that_fails_is_counted_however_often_it_says_so(folder):
+    """One failure in the metric and in the log when the error appears, none for each of the node's further tries."""
+    async with running_rig(folder, ON_NODE) as rig:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.start(node_timeout=SHORT)
+        await rig.wait(lambda: "Normal/FileSystemResizeRequired" in rig.events())
+        assert await node_failures(rig) == 0
+        for said in ("first", "second", "third"):
+            fail_node(rig, said=said)
+            await wait_looked_again(rig)
+        assert await node_failures(rig) == 1
+        assert [entry["claim"] for entry in rig.logged("claim.node_failed")] == ["default/data"]
+
+
 async def test_before_its_time_is_over_nothing_is_said(folder):
     """With the usual five minutes a claim without a pod just waits, and no node is read."""
     async with running_rig(folder, ON_NODE) as rig:
@@ -134,6 +160,13 @@ async def next_try(rig: Rig) -> float:
     (state,) = (await rig.debug_state())["claims"]
     at: float = state["next_try"]
     return at
+
+
+async def node_failures(rig: Rig) -> int:
+    """Failures of the stage node-resize, of every class."""
+    _, metrics = await rig.fetch("/metrics")
+    found = [line for line in metrics.splitlines() if line.startswith("resizer_stage_failures_total{")]
+    return round(sum(float(line.rpartition(" ")[2]) for line in found if 'stage="node-resize"' in line))
 
 
 def explained_looks(rig: Rig) -> list[object]:

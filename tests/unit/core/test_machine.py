@@ -18,6 +18,7 @@ from resizer.core.state import (
     Leave,
     Memory,
     NodeAwaited,
+    NodeFailed,
     PendingRecorded,
     Policy,
     RecordClaim,
@@ -167,6 +168,40 @@ def test_a_claim_at_its_node_waits_without_a_timer_of_its_own(snapshot, claim):
     """The node stage says when to look again."""
     step = advance(snapshot(claim(state="NodeResizePending", allocated="5Gi")), Memory(), NodeAwaited(5.0), POLICY)
     assert step.effect == Settle("waiting-for-node", 5.0)
+
+
+ERROR = (Condition("NodeResizeError", "True", message="x"),)
+AT_NODE = {"allocated": "5Gi", "state": "NodeResizePending"}
+
+
+def test_a_failure_of_the_node_is_counted_once(snapshot, claim):
+    """When the node's error appears, again when it has gone and comes back, and when the node refuses for good."""
+    refused = {"allocated": "5Gi", "state": "NodeResizeInfeasible", "conditions": ERROR}
+    seen = (
+        ({}, 0),
+        ({"conditions": ERROR}, 1),
+        ({"conditions": (replace(ERROR[0], message="y"),), "state": "NodeResizeInProgress"}, 1),
+        ({"conditions": (replace(ERROR[0], status="False"),)}, 1),
+        ({"conditions": ERROR}, 2),
+        (refused, 3),
+        (refused, 3),
+    )
+    memory, counted = Memory(phase="node-resize", target_bytes=5 * GI, from_bytes=3 * GI), 0
+    for fields, expected in seen:
+        stands = snapshot(claim(**(AT_NODE | fields)), replace(VOLUME, capacity="5Gi"))
+        step = advance(stands, memory, Started(), POLICY)
+        memory, counted = step.memory, counted + step.notes.count(NodeFailed())
+        assert counted == expected, fields
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_an_error_of_the_node_that_stood_there_before_is_not_counted(snapshot, claim, verified):
+    """A new process, or one that has just had the controller verify the size, counts what happens from then on."""
+    stands = snapshot(claim(**AT_NODE, conditions=ERROR), replace(VOLUME, capacity="5Gi"))
+    first = PendingRecorded(TARGET, is_verified=True) if verified else Started()
+    told = advance(stands, Memory(from_bytes=3 * GI), first, POLICY)
+    again = advance(stands, told.memory, Started(), POLICY)
+    assert NodeFailed() not in (*told.notes, *again.notes)
 
 
 def test_a_retry_is_counted(snapshot, claim):

@@ -15,6 +15,8 @@ CHANGES = [
     ({"phase": "Lost"}, "ignore"),
     ({"version": "8"}, "ignore"),
     ({"conditions": (Condition("Foreign", "True"),)}, "ignore"),
+    ({"conditions": (Condition("NodeResizeError", "True"),)}, "look"),
+    ({"conditions": (Condition("NodeResizeError", "False"),)}, "ignore"),
     ({"retry": "x"}, "ignore"),
     ({"node_labels": ("a",)}, "ignore"),
     ({"requested": "5120Mi"}, "ignore"),
