@@ -125,12 +125,15 @@ class ClaimLoop:
             # Gone while we worked: it has been forgotten already, and must not be remembered again.
             self.forget(claim)
             return Result("gone")
+        # Our own patch coming back, a nudge again: the node is waited for as before, and the claim is as it was.
+        is_unchanged = settle.outcome == record.outcome == "waiting-for-node" and now.version == claim.version
         record.outcome = settle.outcome
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
         if settle.is_news and settle.outcome not in ("idle", "waiting"):
             took_s = self._clock() - began_s
-            self._log_look(claim, settle, took_s)
+            say = log.debug if is_unchanged and not settle.reason else log.info
+            self._log_look(say, claim, settle, took_s)
         return Result(settle.outcome, delay_s)
 
     def forget(self, claim: Claim) -> None:
@@ -296,10 +299,10 @@ class ClaimLoop:
         self._stages.node_resize.forget(claim.uid)
         self._telemetry.resizes.resize_settled(claim, driver=self._driver().name)
 
-    def _log_look(self, claim: Claim, settle: Settle, took_s: float) -> None:
+    def _log_look(self, say: Callable[..., object], claim: Claim, settle: Settle, took_s: float) -> None:
         """One canonical line per look that did something."""
         now = self._objects.claim(claim.key) or claim
-        log.info(
+        say(
             "claim.looked_at",
             claim=claim.key,
             uid=claim.uid,

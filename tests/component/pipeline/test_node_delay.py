@@ -100,6 +100,17 @@ async def test_a_late_node_is_explained_once_until_it_grows_the_claim(folder, ke
         assert await pending_class(rig) == ""
 
 
+async def test_waiting_for_a_node_is_one_line_in_the_log(folder):
+    """The claim is looked at again when our own patch comes back: nothing is done, and nothing said."""
+    async with running_rig(folder, ON_NODE) as rig:
+        rig.seed()
+        rig.run_pod("writer")
+        rig.start()
+        await rig.wait(lambda: len(rig.logged("claim.looked_at")) == 2)
+        levels = [(entry["outcome"], entry["log_level"]) for entry in rig.logged("claim.looked_at")]
+        assert levels == [("waiting-for-node", "info"), ("waiting-for-node", "debug")]
+
+
 async def test_a_node_that_fails_is_counted_however_often_it_says_so(folder):
     """One failure in the metric and in the log when the error appears, none for each of the node's further tries."""
     async with running_rig(folder, ON_NODE) as rig:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from resizer.core.state import Memory
@@ -263,3 +264,17 @@ async def test_the_nodes_part_ends_with_the_growth_although_more_is_asked_for(ri
     ends = [said["stage"] for _, said in here.stages.named("stage_finished")]
     begins = [said["stage"] for _, said in here.stages.named("stage_started")]
     assert (begins.count("node-resize"), ends.count("node-resize")) == (2, 1)
+
+
+async def test_a_look_that_did_something_has_its_line_although_it_ends_as_the_one_before(rig):
+    """Both growths end waiting for the node: a line for each; a look in between that found nothing to do has none."""
+    here = rig()
+    here.plugin.answer = lambda size: Expansion(size, node_expansion_required=True)
+    with structlog.testing.capture_logs() as logs:
+        await here.loop.look(KEY)
+        await here.loop.look(KEY)
+        grown = replace(here.server.claim(KEY), capacity="5Gi", state="", conditions=(), requested="9Gi")
+        here.server.by_key[KEY] = grown
+        await here.loop.look(KEY)
+    lines = [entry for entry in logs if entry["event"] == "claim.looked_at" and entry["log_level"] == "info"]
+    assert [line["allocated"] for line in lines] == ["5Gi", "9Gi"]
