@@ -5,10 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from resizer.core import noting
 from resizer.core.machine import advance
 from resizer.core.state import (
-    AwaitNode,
     CallDriver,
     Expanded,
     Failed,
@@ -18,7 +16,6 @@ from resizer.core.state import (
     Leave,
     Memory,
     NodeAwaited,
-    NodeFailed,
     PendingRecorded,
     Policy,
     RecordClaim,
@@ -103,6 +100,15 @@ def test_restarts_back_off(snapshot, claim):
     assert delays == [0.0, 1.0, 2.0, 4.0, 8.0]
 
 
+def test_a_claim_that_has_grown_begins_its_restarts_anew(snapshot, claim):
+    """Several growths in a row, each with news in mid-course, are no two writers that chase each other."""
+    seen = snapshot(claim(capacity="4Gi", allocated="9Gi", state="ControllerResizeInProgress"))
+    memory = Memory(restarts=4, from_bytes=3 * GI)
+    step = advance(seen, memory, IntentRecorded(TARGET, "ControllerResizeInProgress"), POLICY)
+    assert step.effect.requeue_after_s == 0.0
+    assert step.memory.restarts == 1
+
+
 def test_an_answer_for_a_target_that_no_longer_stands_is_dropped(snapshot, claim):
     """Another process has acted in between: neither its volume nor its claim is written over."""
     seen = snapshot(claim(allocated="9Gi", state="NodeResizePending"))
@@ -168,40 +174,6 @@ def test_a_claim_at_its_node_waits_without_a_timer_of_its_own(snapshot, claim):
     """The node stage says when to look again."""
     step = advance(snapshot(claim(state="NodeResizePending", allocated="5Gi")), Memory(), NodeAwaited(5.0), POLICY)
     assert step.effect == Settle("waiting-for-node", 5.0)
-
-
-ERROR = (Condition("NodeResizeError", "True", message="x"),)
-AT_NODE = {"allocated": "5Gi", "state": "NodeResizePending"}
-
-
-def test_a_failure_of_the_node_is_counted_once(snapshot, claim):
-    """When the node's error appears, again when it has gone and comes back, and when the node refuses for good."""
-    refused = {"allocated": "5Gi", "state": "NodeResizeInfeasible", "conditions": ERROR}
-    seen = (
-        ({}, 0),
-        ({"conditions": ERROR}, 1),
-        ({"conditions": (replace(ERROR[0], message="y"),), "state": "NodeResizeInProgress"}, 1),
-        ({"conditions": (replace(ERROR[0], status="False"),)}, 1),
-        ({"conditions": ERROR}, 2),
-        (refused, 3),
-        (refused, 3),
-    )
-    memory, counted = Memory(phase="node-resize", target_bytes=5 * GI, from_bytes=3 * GI), 0
-    for fields, expected in seen:
-        stands = snapshot(claim(**(AT_NODE | fields)), replace(VOLUME, capacity="5Gi"))
-        step = advance(stands, memory, Started(), POLICY)
-        memory, counted = step.memory, counted + step.notes.count(NodeFailed())
-        assert counted == expected, fields
-
-
-@pytest.mark.parametrize("verified", [False, True])
-def test_an_error_of_the_node_that_stood_there_before_is_not_counted(snapshot, claim, verified):
-    """A new process, or one that has just had the controller verify the size, counts what happens from then on."""
-    stands = snapshot(claim(**AT_NODE, conditions=ERROR), replace(VOLUME, capacity="5Gi"))
-    first = PendingRecorded(TARGET, is_verified=True) if verified else Started()
-    told = advance(stands, Memory(from_bytes=3 * GI), first, POLICY)
-    again = advance(stands, told.memory, Started(), POLICY)
-    assert NodeFailed() not in (*told.notes, *again.notes)
 
 
 def test_a_retry_is_counted(snapshot, claim):
@@ -438,14 +410,3 @@ def test_a_wish_that_changed_while_the_node_was_refusing_again_does_not_wait(sna
     assert isinstance(same.effect, Settle)
     other = advance(snapshot(claim(**refused, requested="4Gi"), grown, mono_s=1.0), memory, Started(), POLICY)
     assert isinstance(other.effect, CallDriver)
-
-
-def test_a_new_process_counts_the_nodes_time_from_the_claims_own_word(snapshot, claim):
-    """A restart neither begins the nudges again nor puts off what is said of a node that is late."""
-    earlier = replace(snapshot().now, wall_s=snapshot().now.wall_s - 400)
-    since = Condition("FileSystemResizePending", "True", last_transition_time=noting.timestamp(earlier))
-    waiting = claim(allocated="5Gi", state="NodeResizePending", conditions=(since,))
-    step = advance(snapshot(waiting, replace(VOLUME, capacity="5Gi")), Memory(), Started(), POLICY)
-    assert isinstance(step.effect, AwaitNode)
-    assert step.effect.since_wall_s == snapshot().now.wall_s - 400
-    assert step.effect.late_after_s == POLICY.node_timeout_s - 400

@@ -29,6 +29,11 @@ def test_what_a_change_asks_for(claim, change, expected):
     assert find_trigger(claim(), claim(**change)) == expected
 
 
+def test_a_claim_that_becomes_bound_is_looked_at(claim):
+    """Its volume was named before, and nobody could begin."""
+    assert find_trigger(claim(phase="Pending"), claim()) == "look"
+
+
 def test_a_claim_seen_for_the_first_time(claim):
     """New, or of another uid under the same name: a look if it asks for something."""
     assert find_trigger(None, claim()) == "look"
