@@ -213,6 +213,25 @@ def test_leases_may_be_written_exactly_where_they_lie(values):
         assert schema["spec"]["priorityLevelConfiguration"]["name"] == "leader-election"
 
 
+@EACH_SET
+def test_releases_of_one_name_in_two_namespaces_share_nothing(values):
+    """Cluster-scoped objects, and roles and dashboards in other namespaces, are named after the release's own, too."""
+    spread = ("dashboards.enabled=true", 'dashboards.namespace="monitoring"')
+    one, other = ({_identity(d) for d in rendered(values, *spread, namespace=name)} for name in ("storage", "backup"))
+    assert one & other == set()
+
+
+def test_a_release_named_like_its_namespace_adds_nothing_to_its_names():
+    """As in deploy/install.yaml: one word says both, and what is installed keeps its name."""
+    [role] = of_kind(rendered(value_set("container"), namespace="resizer"), "ClusterRole")
+    assert role["metadata"]["name"] == "resizer"
+
+
+def _identity(document):
+    meta = document["metadata"]
+    return document["kind"], meta.get("namespace"), meta["name"]
+
+
 def test_without_the_nudge_its_right_and_its_policy_are_gone():
     """nudge.enabled=false leaves no right to pods/status, no policy, and tells the program."""
     for values, has in ((value_set("minimal"), False), (value_set("container"), True)):
@@ -232,7 +251,7 @@ def test_the_policies_bind_each_account_that_writes():
             policy["metadata"]["name"]: policy["spec"]["matchConditions"][0]["expression"].partition(" in ")[2]
             for policy in of_kind(rendered(values), "ValidatingAdmissionPolicy")
         }
-        assert found == {"resizer-pods": f"[{ours}]", "resizer-claims": f"[{','.join(on_claims)}]"}
+        assert found == {"resizer-storage-pods": f"[{ours}]", "resizer-storage-claims": f"[{','.join(on_claims)}]"}
     [expression] = {
         condition["expression"]
         for policy in of_kind(rendered(value_set("overrides")), "ValidatingAdmissionPolicy")

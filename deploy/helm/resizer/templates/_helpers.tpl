@@ -14,6 +14,15 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+The name of what does not lie in the release's own namespace: cluster-scoped objects, and roles elsewhere. Releases of one
+name in several namespaces share none of these. A namespace named like the release adds nothing.
+*/}}
+{{- define "resizer.clusterName" -}}
+{{- $name := include "resizer.fullname" . -}}
+{{- eq .Release.Namespace $name | ternary $name (printf "%s-%s" $name .Release.Namespace) -}}
+{{- end -}}
+
 {{- define "resizer.selector" -}}
 app.kubernetes.io/name: {{ include "resizer.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
