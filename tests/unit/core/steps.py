@@ -88,6 +88,7 @@ def merge(memory: Memory) -> Memory:
         not_before_s=min(memory.not_before_s, NOW.mono_s + 1),
         asked_wall_s=0.0,
         granted_wall_s=0.0,
+        node_failed=False,
     )
 
 
