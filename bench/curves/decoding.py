@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from bench.curves.world import claim_document, driver_name, volume_document
-from resizer.kube.decode import decode_event
-from resizer.kube.projection import decode_claim, decode_volume
+from resizer.kube.projection import CLAIM, VOLUME, Kind
 from resizer.kube.store import Store
+
+T = TypeVar("T")
 
 _OBJECTS = 2_000
 _SHARDS = 8
@@ -34,16 +36,16 @@ class _VolumeSpec(msgspec.Struct, gc=False):
     reference: _Reference = msgspec.field(default_factory=_Reference, name="claimRef")
 
 
-class _ClaimUid(msgspec.Struct, gc=False):
+class _Claim(msgspec.Struct, gc=False):
     metadata: _Meta
 
 
-class _VolumeUid(msgspec.Struct, gc=False):
+class _Volume(msgspec.Struct, gc=False):
     spec: _VolumeSpec
 
 
-_claim_uid = msgspec.json.Decoder(_ClaimUid).decode
-_volume_uid = msgspec.json.Decoder(_VolumeUid).decode
+_claim_uid: Kind[str] = Kind(_Claim, lambda claim: claim.metadata.uid)
+_volume_uid: Kind[str] = Kind(_Volume, lambda volume: volume.spec.reference.uid)
 
 
 def shard_of(uid: str, shards: int) -> int:
@@ -66,26 +68,32 @@ def measure_decoding() -> dict[str, float]:
     }
 
 
+def _read(kind: Kind[T], line: bytes) -> T:
+    change = kind.decode_change(line)
+    assert change is not None
+    return change[1]
+
+
 def _read_claims(lines: list[bytes]) -> None:
     put = Store().claim_shelf.put
     for line in lines:
-        put(decode_claim(decode_event(line).object))
+        put(_read(CLAIM, line))
 
 
 def _read_volumes(lines: list[bytes]) -> None:
     put = Store().volume_shelf.put
     for line in lines:
-        put(decode_volume(decode_event(line).object))
+        put(_read(VOLUME, line))
 
 
 def _pass_claims(lines: list[bytes]) -> None:
     for line in lines:
-        shard_of(_claim_uid(decode_event(line).object).metadata.uid, _SHARDS)
+        shard_of(_read(_claim_uid, line), _SHARDS)
 
 
 def _pass_volumes(lines: list[bytes]) -> None:
     for line in lines:
-        shard_of(_volume_uid(decode_event(line).object).spec.reference.uid, _SHARDS)
+        shard_of(_read(_volume_uid, line), _SHARDS)
 
 
 def _lines(documents: list[dict[str, object]]) -> list[bytes]:

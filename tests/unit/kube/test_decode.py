@@ -1,12 +1,15 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from resizer.kube.decode import Decoder, Malformed, decode_bookmark, decode_event, decode_page, decode_status
 from resizer.kube.projection import CLAIM, MalformedObjectError
 from resizer.kube.stream import LineSplitter, Oversized
 from resizer.kube.telemetry import NullKubeTelemetry
+from resizer.model.objects import NODE_LABEL_PREFIX
 
 
 class Counting(NullKubeTelemetry):
@@ -107,3 +110,57 @@ def test_a_line_beyond_the_limit_is_let_pass_and_the_next_is_read():
     lines += splitter.feed(b"\nok\n")
     assert [type(line) for line in lines] == [Oversized, bytes]
     assert (lines[0].head[:3], lines[1]) == (b"xxx", b"ok")
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30).filter(lambda b: b"\n" not in b and b.strip())), st.data())
+def test_the_same_lines_come_of_any_pieces(lines, data):
+    """Whole lines in one piece, a line in many pieces, lines too long among them: always the same lines."""
+    body = b"".join(line + b"\n" for line in lines)
+    wanted = [Oversized(line) if len(line) > 20 else line for line in lines]
+    splitter, found = LineSplitter(limit_bytes=20), []
+    while body:
+        size = data.draw(st.integers(1, len(body)))
+        found += splitter.feed(body[:size])
+        body = body[size:]
+    assert [len(f.head) > 20 if isinstance(f, Oversized) else f for f in found] == [
+        True if isinstance(w, Oversized) else w for w in wanted
+    ]
+
+
+def line(type_, document):
+    return json.dumps({"type": type_, "object": document}).encode()
+
+
+@pytest.mark.parametrize("type_", ["ADDED", "MODIFIED", "DELETED"])
+def test_an_event_is_read_in_one_go_as_it_is_taken_apart(type_):
+    """Both ways to read a line give the same claim, labels of ours among others."""
+    document = json.loads(claim(name="data", namespace="shop", labels={"a": "b", f"{NODE_LABEL_PREFIX}0af3": ""}))
+    whole = line(type_, document)
+    assert CLAIM.decode_change(whole) == (type_, CLAIM.decode(decode_event(whole).object))
+    assert CLAIM.decode_change(whole)[1].node_labels == (f"{NODE_LABEL_PREFIX}0af3",)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        line("BOOKMARK", {"kind": "PersistentVolumeClaim", "metadata": {"resourceVersion": "9"}}),
+        line("BOOKMARK", json.loads(claim(name="data", namespace="shop"))),
+        line("ERROR", {"kind": "Status", "code": 410, "message": "too old resource version"}),
+        line("ADDED", {"metadata": {"name": "data"}}),
+        line("ADDED", json.loads(claim(name="x", namespace="y", labels={f"{NODE_LABEL_PREFIX}0af3": 1}))),
+        line("ADDED", None),
+        b'{"type":"ADDED"}',
+        b"<html>",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_change_is_left_to_be_taken_apart(other):
+    """Bookmarks, refusals and what cannot be read are told apart by who takes the line apart, never here."""
+    assert CLAIM.decode_change(other) is None
+
+
+@given(st.binary(max_size=200))
+def test_no_line_is_ever_too_odd_to_be_looked_at(data):
+    """Whatever a server sends, reading it raises nothing."""
+    CLAIM.decode_change(data)
