@@ -4,8 +4,8 @@ One claim asks for more before the process starts; that it is grown ends the col
 without a node step and 1,000 with one, their pods in all of 20 namespaces, so that every pod of the cluster is looked
 at. The same is done among 1,000 pods, and the difference is the part of the others: while no claim waits for its node,
 and while claims of all namespaces do, whose pods are held then. Standing still is measured over 65 seconds, in which
-bookmarks come; a resync comes every ten minutes only, so what one costs is measured apart, with a shorter period, and its
-share is added.
+bookmarks come; a resync comes every ten minutes only, so what one costs is measured apart, with a shorter period, and
+its share is added.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Source: Kubernetes API reference, PersistentVolumeClaim, PersistentVolume, Pod v
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -236,7 +237,13 @@ def _labels(labels: Raw) -> dict[str, str]:
 
 
 def _texts(values: list[str] | None) -> tuple[str, ...]:
-    return tuple(_intern(value) for value in values) if values else ()
+    return _shared(tuple(values)) if values else ()
+
+
+@lru_cache(maxsize=1024)
+def _shared(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first tuple that was equal to this one: thousands of volumes have the same access modes."""
+    return values
 
 
 def _in_tree(spec: WireVolumeSpec) -> tuple[str, bytes]:

@@ -35,7 +35,7 @@ REQUEST_DEADLINE_S: Final = 30.0
 CONNECT_DEADLINE_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
-READ_BUFFER_BYTES: Final = 64 * 1024
+READ_BUFFER_BYTES: Final = 32 * 1024
 """What may wait unread on a connection, twice; a list comes by in pieces of that size, and others run in between."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
