@@ -1,4 +1,4 @@
-"""Imports libraries without what `resizer run` never uses of them: a sixth of its start.
+"""Imports libraries without what the programs that serve (`run`, `node`) never use of them: a sixth of their start.
 
 Nothing here is needed to be correct: without it all works the same, later. Only for the main thread, before there are
 others.

@@ -43,9 +43,10 @@ def _run(arguments: list[str]) -> None:
 
 
 def _run_command(arguments: list[str]) -> None:
-    from resizer.cli.commands import app
+    from resizer.cli.commands import NAMES, make_app
     from resizer.cli.kubectl_switches import plain_switches
 
+    app = make_app(arguments[0]) if arguments[:1] and arguments[0] in NAMES else make_app()
     app(args=plain_switches(arguments))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from resizer.cli.lean_imports import lean_imports
+
 if TYPE_CHECKING:
     from resizer.node.service import AgentOptions
 
@@ -42,7 +44,9 @@ def node(
     or Ctrl-C, 1 failed, 2 a flag or the kubeconfig cannot be used.
     """
     from resizer.model.flag_value import parse_duration
-    from resizer.node.service import AgentOptions
+
+    with lean_imports():
+        from resizer.node.service import AgentOptions
 
     if not node_name:
         raise typer.Exit(_fail("--node-name is empty: set it to the pod's spec.nodeName (downward API)", 2))

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 from typer.testing import CliRunner
 
-from resizer.cli.commands import app
+from resizer.cli.commands import make_app
 from resizer.devcluster.apiserver import ApiServer
 from resizer.devcluster.client import CLAIMS, Client
 
@@ -58,7 +58,7 @@ class Stage:
         runner = CliRunner(env={name: self.environment[name] for name in ("KUBECONFIG", "HOME", "COLUMNS")})
         logging_before = structlog.get_config()
         try:
-            found = await asyncio.to_thread(runner.invoke, app, arguments)
+            found = await asyncio.to_thread(runner.invoke, make_app(), arguments)
         finally:
             structlog.configure(**logging_before)
         if found.exception is not None and not isinstance(found.exception, SystemExit):
