@@ -81,7 +81,7 @@ def demo(
     """Grow a real filesystem below a claim, from 300Gi to 400Gi to 500Gi, while a pod writes to it.
 
     Needs nothing installed but mkfs for one of the filesystems; as root it is mounted and grown online. Exit codes:
-    0 the filesystem really has the new size, 1 failed, 2 wrong usage, 130 Ctrl-C (0 with --keep and
+    0 the filesystem really has the new size, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM (0 with --keep and
     --hold, which end so). Ctrl-C leaves nothing behind.
     """
     from resizer.demo.options import DEFAULT_SIZE, check_options

@@ -39,7 +39,8 @@ Examples:
   resizer run --kubeconfig ~/.kube/config --csi-address /tmp/csi.sock --http-endpoint :8080
   resizer run --csi-address /csi/a.sock --csi-address /csi/b.sock --leader-election
 
-Exit codes: 0 ended on SIGTERM, SIGHUP or Ctrl-C, 1 failed, 2 a setting or the kubeconfig cannot be used.
+Exit codes: 0 ended on SIGTERM, SIGHUP or Ctrl-C (130: Ctrl-C while still starting), 1 failed, 2 a setting or the
+kubeconfig cannot be used.
 """
 
 
@@ -152,11 +153,13 @@ def _run(settings: Settings, notices: list[Notice]) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    if sys.stdout is not None:  # closed by whoever started us
+        sys.stdout.write(f"{text}\n")
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
 
 
 def _end_to_reload(stop: asyncio.Event) -> None:

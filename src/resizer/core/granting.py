@@ -112,7 +112,6 @@ def pend(claim: Claim, snapshot: Snapshot, memory: Memory, observation: PendingR
         granted_wall_s=snapshot.now.wall_s,
         node_verified_s=snapshot.now.mono_s if observation.is_verified else None,
         wish=wish_of(claim) if observation.is_verified else NO_WISH,
-        node_failed=claim.has_condition(NODE_RESIZE_ERROR),
     )
     said = Say("Normal", "FileSystemResizeRequired", "Require file system resize of volume on node")
     memory, notes = noting.say_once(memory, snapshot.now, f"node/{target.size_bytes}", said)

@@ -49,7 +49,7 @@ from resizer.core.verdict import Failure
 from resizer.core.waiting import remaining_wait
 from resizer.core.wish import wish_of
 from resizer.model.driver import Expansion
-from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS, Claim
+from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS, NODE_RESIZE_ERROR, Claim
 
 UNSUPPORTED: Final = (
     "the API server dropped allocatedResources from the claim's status: Resizer needs Kubernetes 1.32 or newer "
@@ -149,6 +149,8 @@ def _call(claim: Claim, snapshot: Snapshot, memory: Memory, observation: IntentR
     if volume is None or obstacle is not None or claim.allocated_bytes != target.size_bytes:
         reason = obstacle or "the target was changed by somebody else"
         return restart(claim, snapshot, memory, policy, reason=reason)
+    # What the node says from now on is about this target, though the answer to our next patch be lost.
+    memory = replace(memory, node_failed=claim.has_condition(NODE_RESIZE_ERROR))
     said = Say("Normal", "Resizing", f"External resizer is resizing volume {volume.name}")
     memory, notes = noting.say_once(memory, snapshot.now, f"resizing/{target.size_bytes}", said)
     if memory.failures:

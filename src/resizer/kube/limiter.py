@@ -4,7 +4,8 @@ No fixed rate. The number in flight starts at 20, grows by one for each round of
 and answers come about as soon as they can (a far server), and shrinks when the server says 429 or answers much slower
 than it can (additive increase, multiplicative decrease, as TCP does it). Where an answer takes twice as long as the
 best, requests already stand in a queue, at the server or before our own event loop: more of them make that longer
-and nothing quicker (TCP Vegas). Retry-After is obeyed. An optional rate (`--kube-api-qps`) caps it on top.
+and nothing quicker (TCP Vegas). What is normal is learned anew every minute or two, so a backlog that lasts for longer
+is given more again, step by step. Retry-After is obeyed. An optional rate (`--kube-api-qps`) caps it on top.
 
 Three shares wait in line: writes before reads before events; events never take more than a fifth, and a 429 on
 events holds up events only. Lease traffic does not come here at all. `FlowLimit` decides and never waits; `Limiter`
@@ -88,9 +89,9 @@ class FlowLimit:
         self.events_in_flight -= share is Share.EVENT
 
     def succeeded(self, latency_s: float, now: float) -> None:
-        """Learn from an answer to a request for one object (lists say nothing about load)."""
+        """Learn from an answer to a write (what a server has in memory says nothing about its load)."""
         self._smoothed_s += (latency_s - self._smoothed_s) * (_SMOOTHING if self._smoothed_s else 1.0)
-        self._note_baseline(latency_s, now)
+        self._note_baseline(self._smoothed_s, now)
         slow = self._smoothed_s > max(_SLOWER * self._baseline_s, self._baseline_s + _SLOWER_BY_S)
         if slow:
             self._decrease(0.85, now)

@@ -15,7 +15,11 @@ _SHORTEST: Final = 4
 _SHAPES: Final = (
     # RFC 3986, section 3.2.1; a password may hold anything but what ends the authority.
     (("://",), re.compile(r"://[^\s/?#@]{1,512}@"), f"://{HIDDEN}@"),
-    (("bearer", "basic"), re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,8192}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    (
+        ("bearer", "basic"),
+        re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{12,8192}", re.IGNORECASE | re.ASCII),
+        rf"\1 {HIDDEN}",
+    ),
     (("eyj",), re.compile(r"\beyJ[\w-]{8,8192}\.[\w-]{4,8192}(?:\.[\w-]{0,8192})?"), HIDDEN),
 )
 

@@ -242,7 +242,7 @@ class Reflector(Generic[T]):
                 self._advance(bookmark.version)
                 return
         except (MalformedObjectError, ValueError) as error:
-            self._decoder.refuse(line, str(error))
+            self._drop(self._decoder.refuse(line, str(error)))
             return
         if event.type == "ERROR":
             status = decode_status(event.object)
@@ -274,7 +274,8 @@ class Reflector(Generic[T]):
 
     def _drop(self, malformed: Malformed) -> None:
         if malformed.key:
-            self._shelf.drop_unreadable(malformed.key)
+            # What is watched in one namespace is kept by its name alone.
+            self._shelf.drop_unreadable(malformed.key.removeprefix(f"{self.selection.namespace}/"))
 
     async def _list(self) -> None:
         """List everything in pages; the pages are not kept."""

@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import ssl
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -60,6 +61,12 @@ class TlsMaterial(Struct, frozen=True):
         except (ssl.SSLError, OSError) as error:
             text = f"its client certificate or key cannot be used: {describe(error)}"
             raise CredentialsError(f"{where}: {text}") from error
+
+
+@cache
+def system_context() -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities."""
+    return ssl.create_default_context()
 
 
 def read_file(path: Path, where: str) -> bytes:

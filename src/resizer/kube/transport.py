@@ -29,6 +29,7 @@ from resizer.kube.resource import Resource
 from resizer.kube.rights import Rights
 from resizer.kube.stream import WatchStream
 from resizer.kube.telemetry import KubeTelemetry
+from resizer.kube.tls import system_context
 from resizer.model.errors import ApiError, ForbiddenError, UnavailableError
 
 REQUEST_DEADLINE_S: Final = 30.0
@@ -183,14 +184,17 @@ class Transport:
             headers["Authorization"] = access.authorization
         if request.body is not None:
             headers["Content-Type"] = request.content_type
+        proxy = self._proxy(access)
+        # Without TLS to the server there may be TLS to the proxy, and aiohttp has no authorities (cli.lean_imports).
+        context = access.ssl_context if access.ssl_context is not None or proxy is None else system_context()
         return await self._session.request(
             _METHODS[request.verb],
             URL(access.server + request.target, encoded=True),
             data=None if request.body is None else msgspec.json.encode(request.body),
             headers=headers,
-            ssl=access.ssl_context if access.ssl_context is not None else True,
+            ssl=True if context is None else context,
             server_hostname=access.server_name or None,
-            proxy=self._proxy(access),
+            proxy=proxy,
             allow_redirects=False,
             timeout=_CONNECT_TIMEOUT,
         )
@@ -233,7 +237,9 @@ def _teach(slot: Slot | None, request: Request, answer: _Answer, duration_s: flo
     wait_s = retry_after_s(answer.headers)
     if answer.status == 429 or (answer.status >= 500 and wait_s):
         slot.refused(wait_s)
-    elif answer.status < 500 and request.verb != "list":
+    elif answer.status < 300 and request.share is Share.WRITE:
+        # Refusals, reviews and reads come from the server's memory, in a fraction of a write's time: were they the
+        # measure, every write would seem to stand in a queue.
         slot.succeeded(duration_s)
 
 

@@ -7,6 +7,8 @@ import re
 from typing import Final
 
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)")
+LONGEST_S: Final = 2562047 * 3600.0
+"""What Go counts in nanoseconds, in 64 bits, in whole hours."""
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
 _UNIT_S: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -20,7 +22,10 @@ def parse_duration(value: object) -> float:
     parts = _DURATION.findall(text)
     if not parts or "".join(parts) != text:
         raise ValueError(f"{text!r} is not a duration: write it as 15s, 5m, 1h30m or 300ms")
-    return sum(_seconds(part) for part in parts)
+    seconds = round(sum(_seconds(part) for part in parts), 9)
+    if seconds > LONGEST_S:
+        raise ValueError("this duration is too long: write 2562047h or less, as in Go")
+    return seconds
 
 
 def _seconds(part: str) -> float:

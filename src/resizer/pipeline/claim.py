@@ -126,8 +126,8 @@ class ClaimLoop:
             self.forget(claim)
             return Result("gone")
         # Our own patch coming back, a nudge again: the node is waited for as before, and the claim is as it was.
-        is_unchanged = settle.outcome == record.outcome == "waiting-for-node" and now.version == claim.version
-        record.outcome = settle.outcome
+        is_unchanged = settle.outcome == record.outcome == "waiting-for-node" and now.version == record.version
+        record.outcome, record.version = settle.outcome, now.version
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
         if settle.is_news and settle.outcome not in ("idle", "waiting"):

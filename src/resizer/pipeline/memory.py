@@ -26,6 +26,8 @@ class Record(Struct):
     """Why it is pending, as the metrics have it: the last failure, a remembered wait, or what keeps a late node."""
     next_try_wall_s: float | None = None
     outcome: str = ""
+    version: str = ""
+    """The claim's resourceVersion after the last look."""
 
 
 class Memories:

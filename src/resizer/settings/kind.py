@@ -16,6 +16,9 @@ from resizer.model.flag_value import parse_bool, parse_duration
 _T = TypeVar("_T")
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
+_MOST_BITS: Final = 64
+_MOST_DIGITS: Final = 18
+_TOO_LONG: Final = "this number is too long: write a smaller one"
 _WHOLE: Final = re.compile(r"([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?")
 
 
@@ -33,7 +36,7 @@ def _read_text(value: object) -> str:
     if isinstance(value, str):
         return value
     how = "give one value" if isinstance(value, list | dict) else "put it into quotes"
-    raise _refused(value, f"is no text: {how}")
+    raise _refused(value, f"is no text: {'write a value' if value is None else how}")
 
 
 def _read_switch(value: object) -> bool:
@@ -54,6 +57,8 @@ def _read_duration(value: object) -> float:
 
 def _read_number(value: object) -> float:
     text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, int) and text.bit_length() >= _MOST_BITS:
+        raise ValueError(_TOO_LONG)
     try:
         if isinstance(text, int | float) or (isinstance(text, str) and text.isascii()):
             return float(text)
@@ -65,16 +70,17 @@ def _read_number(value: object) -> float:
 def _read_whole(value: object) -> int:
     """Read a whole number; a fraction of nothing but zeros is none."""
     if isinstance(value, int):
+        if value.bit_length() >= _MOST_BITS:
+            raise ValueError(_TOO_LONG)
         return int(value)  # True is 1
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
         return int(value)
     whole = _WHOLE.fullmatch(value.strip()) if isinstance(value, str) else None
     if whole is None:
         raise _refused(value, "is no whole number: write it as 100")
-    try:
-        return int(whole[1])
-    except ValueError as error:  # thousands of digits
-        raise ValueError("this number is too long: write a smaller one") from error
+    if len(whole[1]) > _MOST_DIGITS:
+        raise ValueError(_TOO_LONG)
+    return int(whole[1])
 
 
 def _none_below_zero(read: Callable[[object], Any]) -> Callable[[object], Any]:
@@ -82,8 +88,8 @@ def _none_below_zero(read: Callable[[object], Any]) -> Callable[[object], Any]:
 
     def read_rate(value: object) -> Any:
         try:
-            is_below = isinstance(value, str | int | float) and float(str(value)) < 0
-        except ValueError:
+            is_below = isinstance(value, str | int | float) and float(value) < 0
+        except (ValueError, OverflowError):
             is_below = False
         return read(0 if is_below else value)
 
@@ -102,12 +108,17 @@ def _read_list(value: object) -> list[str]:
 def _read_labels(value: object) -> str:
     """Read labels as key:value,key:value (the peer's way), key=value,key=value or a mapping; return the second."""
     if isinstance(value, dict):
-        parts = [f"{key}={text}" for key, text in value.items()]
-    elif isinstance(value, str):
-        parts = value.split(",")
-    else:
+        return ",".join(_read_all(_read_label_of_mapping, value.items()))
+    if not isinstance(value, str):
         raise _refused(value, "is no label: write it as key:value, several with commas")
-    return ",".join(_read_all(_read_label, filter(None, map(str.strip, parts))))
+    return ",".join(_read_all(_read_label, filter(None, map(str.strip, value.split(",")))))
+
+
+def _read_label_of_mapping(item: tuple[object, object]) -> str:
+    for part in item:
+        if part is None or isinstance(part, bool | list | dict) or "," in str(part):
+            raise ValueError(f'{item[0]!r} is no label: write it as key: "value", without commas')
+    return _read_label(f"{item[0]}={item[1]}".strip())
 
 
 def _read_label(part: str) -> str:
@@ -129,6 +140,8 @@ def _read_gates(value: object) -> dict[str, bool]:
 def _read_gate(item: str) -> tuple[str, bool]:
     name, _, state = item.partition("=")
     try:
+        if not name.strip():
+            raise ValueError("a name is missing")
         return name.strip(), parse_bool(state)
     except ValueError as error:
         raise ValueError(f"{item!r} is no feature gate: write it as Name=true or Name=false") from error

@@ -114,6 +114,9 @@ def _read_yaml(path: Path) -> tuple[Any, Any]:
         raise SettingsError(
             f"the configuration {path} is nested too deeply: settings are one level of names"
         ) from error
+    except yaml.MarkedYAMLError as error:
+        place = f"{path}, line {error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        raise SettingsError(f"{place}: this is no YAML: {error.problem or error.context}; correct it there") from error
     except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"the configuration {path} is no YAML: {str(error).splitlines()[0]}") from error
 

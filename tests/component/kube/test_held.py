@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 
@@ -159,3 +160,30 @@ async def test_the_peers_rights_are_enough_to_be_ready(server, tmp_path):
             "pods/status",
             "volumeattachments",
         }
+
+
+def pod_event(version, volumes):
+    meta = {"name": "db-0", "namespace": "default", "uid": "u", "resourceVersion": version}
+    return json.dumps({"type": "MODIFIED", "object": {"metadata": meta, "spec": {"volumes": volumes}}}).encode()
+
+
+DATA = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+TOO_DEEP = b"[" * 2000 + b"]" * 2000
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        pod_event("6", [{**DATA, "name": 5}]),
+        pod_event("6", [DATA]).replace(b'"spec":', b'"x":' + TOO_DEEP + b',"spec":'),
+    ],
+)
+async def test_a_pod_that_can_no_longer_be_read_is_forgotten(unreadable, server, tmp_path):
+    """Whoever went on with its last readable state would act on what is no longer so."""
+    async with opened(server, tmp_path) as client, running(client.run_sources()):
+        pods = client.pods.hold("default")
+        await pods.wait_synced()
+        pods.reflector._take_line(pod_event("5", [DATA]), floor=0)
+        assert [found.name for found in pods.pods_of("data")] == ["db-0"]
+        pods.reflector._take_line(unreadable, floor=0)
+        assert pods.pods_of("data") == []

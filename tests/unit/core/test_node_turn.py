@@ -55,9 +55,17 @@ def test_an_error_of_the_node_that_stood_there_before_is_not_counted(snapshot, c
     """A new process, or one that has just had the controller verify the size, counts what happens from then on."""
     stands = snapshot(claim(**AT_NODE, conditions=ERROR), GROWN)
     first = PendingRecorded(TARGET, is_verified=True) if verified else Started()
-    told = advance(stands, Memory(from_bytes=3 * GI), first, POLICY)
+    told = advance(stands, Memory(from_bytes=3 * GI, node_failed=verified), first, POLICY)
     again = advance(stands, told.memory, Started(), POLICY)
     assert NodeFailed() not in (*told.notes, *again.notes)
+
+
+def test_an_error_of_the_node_is_counted_though_the_answer_to_our_patch_was_lost(snapshot, claim):
+    """The node is asked by a patch whose answer never came, and has failed by the time we look again."""
+    failed = snapshot(claim(**AT_NODE, conditions=ERROR), GROWN)
+    told = advance(failed, Memory(from_bytes=3 * GI, phase="controller-resize"), PendingRecorded(TARGET), POLICY)
+    again = advance(failed, told.memory, Started(), POLICY)
+    assert [*told.notes, *again.notes].count(NodeFailed()) == 1
 
 
 def test_a_finished_growth_takes_the_nodes_labels_along(snapshot, claim):

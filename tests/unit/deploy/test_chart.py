@@ -251,7 +251,7 @@ def test_the_policies_bind_each_account_that_writes():
             policy["metadata"]["name"]: policy["spec"]["matchConditions"][0]["expression"].partition(" in ")[2]
             for policy in of_kind(rendered(values), "ValidatingAdmissionPolicy")
         }
-        assert found == {"resizer-storage-pods": f"[{ours}]", "resizer-storage-claims": f"[{','.join(on_claims)}]"}
+        assert found == {"resizer.storage-pods": f"[{ours}]", "resizer.storage-claims": f"[{','.join(on_claims)}]"}
     [expression] = {
         condition["expression"]
         for policy in of_kind(rendered(value_set("overrides")), "ValidatingAdmissionPolicy")

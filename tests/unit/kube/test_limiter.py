@@ -62,6 +62,17 @@ def test_after_a_halt_it_comes_back_to_twenty_even_where_requests_wait_for_one_a
     assert START <= flow.limit < START + 1
 
 
+def test_a_quick_answer_now_and_then_is_not_the_measure_of_all():
+    """Of a server that takes 30 ms, one answer in a hundred comes after 1 ms: it is still given more."""
+    flow, now = FlowLimit(), 0.0
+    for number in range(20_000):
+        fill(flow, now)
+        now += 0.03 / flow.in_flight
+        flow.succeeded(0.001 if number % 100 == 50 else 0.03, now)
+        flow.end(Share.WRITE)
+    assert flow.limit > 3 * START
+
+
 def test_it_does_not_grow_when_nothing_waits():
     """Single requests one after the other say nothing about how many are bearable."""
     flow = FlowLimit()

@@ -16,11 +16,12 @@
 
 {{/*
 The name of what does not lie in the release's own namespace: cluster-scoped objects, and roles elsewhere. Releases of one
-name in several namespaces share none of these. A namespace named like the release adds nothing.
+name in several namespaces share none of these, nor do others: no namespace has a dot in it. A namespace that is that name
+itself adds nothing.
 */}}
 {{- define "resizer.clusterName" -}}
 {{- $name := include "resizer.fullname" . -}}
-{{- eq .Release.Namespace $name | ternary $name (printf "%s-%s" $name .Release.Namespace) -}}
+{{- eq .Release.Namespace $name | ternary $name (printf "%s.%s" $name .Release.Namespace) -}}
 {{- end -}}
 
 {{- define "resizer.selector" -}}
