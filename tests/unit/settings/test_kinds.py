@@ -100,6 +100,7 @@ def test_a_value_may_be_written_in_many_ways(name, written, meant):
             ],
         ),
         ("feature_gates", "=true", ["feature-gates: '=true' is no feature gate: write it as Name=true or Name=false"]),
+        ("workers", "9" * 30, ["workers: this number is too long: write a smaller one"]),
         ("kube_api_burst", 1 << 100, ["kube-api-burst: this number is too long: write a smaller one"]),
         ("kube_api_qps", 1 << 100, ["kube-api-qps: this number is too long: write a smaller one"]),
         ("timeout", f"{'9' * 40}s", ["timeout: this duration is too long: write 2562047h or less, as in Go"]),
