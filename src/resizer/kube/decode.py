@@ -7,7 +7,7 @@ would be worse than not acting.)
 """
 
 import re
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -50,6 +50,7 @@ class Decoder(Generic[T]):
         self.malformed = 0
         self._kind = kind
         self.decode_change = kind.decode_change
+        """Reads a line in one go; what it leaves is taken apart by `decode_event` and `decode`, which count and log."""
         self._telemetry = telemetry
         self._logged: set[str] = set()
 
@@ -126,9 +127,6 @@ class Page(Struct, frozen=True):
 class _Page(Struct, gc=False):
     metadata: _ListMeta = field(default_factory=_ListMeta)
     items: list[Raw] | None = None
-
-
-EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 
 
 class WatchEvent(Struct, gc=False, frozen=True):

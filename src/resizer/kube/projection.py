@@ -52,7 +52,7 @@ _intern = sys.intern
 _Wire = TypeVar("_Wire")
 T = TypeVar("T")
 
-CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 """Types of the watch's events that hold an object of its resource; the others are BOOKMARK and ERROR."""
 _NODE_LABEL: Final = NODE_LABEL_PREFIX.encode()
 
@@ -91,7 +91,7 @@ class Kind(Generic[T]):
         """
         try:
             change = self._changes.decode(line)
-            return (change.type, self._project(change.object)) if change.type in CHANGES else None
+            return (change.type, self._project(change.object)) if change.type in _CHANGES else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MalformedObjectError):
             return None
 
