@@ -18,8 +18,6 @@ from enum import IntEnum
 from types import TracebackType
 from typing import Final, Self
 
-from resizer.model.errors import ThrottledError
-
 START: Final = 20.0
 FLOOR: Final = 4.0
 CEILING: Final = 100.0
@@ -161,8 +159,8 @@ class Limiter:
         self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Share)
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, share: Share, *, timeout_s: float, verb: str, resource: str) -> "Slot":
-        """Wait for a slot. Raises ThrottledError when none came free in time; nothing was sent then."""
+    async def acquire(self, share: Share) -> "Slot":
+        """Wait for a place; cancelled, nothing is taken. How long to wait is the caller's affair."""
         now = self._loop.time()
         if not self._someone_first(share) and self.flow.delay_s(share, now) == 0:
             self.flow.start(share, now)
@@ -171,13 +169,9 @@ class Limiter:
         self._waiting[share].append(mine)
         self._serve()
         try:
-            async with asyncio.timeout(timeout_s):
-                await mine
-        except BaseException as error:
+            await mine
+        except asyncio.CancelledError:
             self._give_up(mine, share)
-            if isinstance(error, TimeoutError):
-                text = f"waited {timeout_s:.0f}s for the API server to take more requests"
-                raise ThrottledError(text, verb=verb, resource=resource) from error
             raise
         return Slot(self, share)
 

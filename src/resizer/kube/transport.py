@@ -30,7 +30,7 @@ from resizer.kube.rights import Rights
 from resizer.kube.stream import WatchStream
 from resizer.kube.telemetry import KubeTelemetry
 from resizer.kube.tls import system_context
-from resizer.model.errors import ApiError, ForbiddenError, UnavailableError
+from resizer.model.errors import ApiError, ForbiddenError, ThrottledError, UnavailableError
 
 REQUEST_DEADLINE_S: Final = 30.0
 CONNECT_DEADLINE_S: Final = 10.0
@@ -85,6 +85,12 @@ class Request(Struct, frozen=True, kw_only=True):
         return UnavailableError(text, verb=self.verb, resource=self.resource_name, name=self.object_name, status=status)
 
 
+    def not_sent(self) -> ThrottledError:
+        """The error of a request whose turn did not come."""
+        text = f"waited {self.timeout_s:.0f}s for the API server to take more requests"
+        return ThrottledError(text, verb=self.verb, resource=self.resource_name, name=self.object_name)
+
+
 class _Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
@@ -122,14 +128,24 @@ class Transport:
 
     async def request(self, request: Request) -> bytes:
         """Make one request and return the answer's body. Raises the errors of `resizer.model.errors`."""
-        if request.share is None:
-            return await self._measured(request, slot=None, deadline_s=self._loop.time() + request.timeout_s)
-        deadline_s = self._loop.time() + request.timeout_s
-        slot = await self._limiter.acquire(
-            request.share, timeout_s=request.timeout_s, verb=request.verb, resource=request.resource_name
-        )
-        with slot:
-            return await self._measured(request, slot=slot, deadline_s=deadline_s)
+        share, has_place = request.share, request.share is None
+        try:
+            # One deadline for waiting and asking: each of these costs a timer.
+            async with asyncio.timeout_at(self._loop.time() + request.timeout_s):
+                if share is None:
+                    answer = await self._measured(request)
+                else:
+                    with await self._limiter.acquire(share) as place:
+                        has_place = True
+                        answer = await self._measured(request, place)
+        except _CONNECTION_ERRORS as error:
+            if not has_place:
+                raise request.not_sent() from error
+            raise request.unavailable(_describe(error, request)) from error
+        if answer.status >= 300:
+            raise self._refusal(request, answer)
+        self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
+        return answer.body
 
     async def watch(self, request: Request) -> WatchStream:
         """Open a watch and return its stream, which the caller closes. Raises the errors of `resizer.model.errors`."""
@@ -150,24 +166,19 @@ class Transport:
         self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
         return WatchStream(response.content, response.close, resource=request.resource_name)
 
-    async def _measured(self, request: Request, *, slot: Slot | None, deadline_s: float) -> bytes:
+    async def _measured(self, request: Request, place: Slot | None = None) -> _Answer:
         started = self._loop.time()
         code = "<error>"
         try:
-            async with asyncio.timeout_at(deadline_s):
-                async with await self._send_twice(request) as response:
-                    code = str(response.status)
-                    answer = _Answer(response.status, response.headers, await _read(response, request))
-        except _CONNECTION_ERRORS as error:
-            raise request.unavailable(_describe(error, request)) from error
+            async with await self._send_twice(request) as response:
+                code = str(response.status)
+                answer = _Answer(response.status, response.headers, await _read(response, request))
         finally:
             duration_s = self._loop.time() - started
             self._measure(request, code, duration_s)
-        _teach(slot, request, answer, duration_s)
-        if answer.status >= 300:
-            raise self._refusal(request, answer)
-        self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
-        return answer.body
+        if place is not None:
+            _teach(place, request, answer, duration_s)
+        return answer
 
     async def _send_twice(self, request: Request) -> aiohttp.ClientResponse:
         """Send it; after a 401 once more, with credentials read again."""
@@ -230,17 +241,15 @@ class Transport:
         )
 
 
-def _teach(slot: Slot | None, request: Request, answer: _Answer, duration_s: float) -> None:
+def _teach(place: Slot, request: Request, answer: _Answer, duration_s: float) -> None:
     """Tell the limiter what the answer says about the server's load."""
-    if slot is None:
-        return
     wait_s = retry_after_s(answer.headers)
     if answer.status == 429 or (answer.status >= 500 and wait_s):
-        slot.refused(wait_s)
+        place.refused(wait_s)
     elif answer.status < 300 and request.share is Share.WRITE:
         # Refusals, reviews and reads come from the server's memory, in a fraction of a write's time: were they the
         # measure, every write would seem to stand in a queue.
-        slot.succeeded(duration_s)
+        place.succeeded(duration_s)
 
 
 async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:

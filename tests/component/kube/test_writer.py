@@ -173,6 +173,22 @@ async def test_retry_after_holds_back_the_next_write(tmp_path):
         assert 7 <= asyncio.get_running_loop().time() - started < 8
 
 
+@fake_time
+async def test_a_write_whose_turn_does_not_come_is_not_sent(tmp_path):
+    """The server asked for a minute of patience: after 30 seconds the write is given up, and was never made."""
+    async with plain_server() as server, opened(server, tmp_path) as client:
+        add_claims(server, "a")
+        claim = await client.writer.read_claim("default/a")
+        fault = server.faults.add(Fault(kind="throttle", verb="patch", resource=PLURAL, delay_s=60))
+        with pytest.raises(errors.ThrottledError):
+            await client.writer.patch_claim_status(claim, body(claim))
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(errors.ThrottledError, match=r"default/a.*waited 30s") as caught:
+            await client.writer.patch_claim_status(claim, body(claim))
+        assert asyncio.get_running_loop().time() - started == pytest.approx(30, abs=0.5)
+        assert (caught.value.retry_after_s, fault.hits) == (0, 1)
+
+
 async def test_conflicts_are_rare_because_answers_are_cached(server, tmp_path):
     """Five writes in a row on each of 20 claims, while the watch brings every one back: no conflict."""
     add_claims(server, *(f"c{number}" for number in range(20)))
