@@ -13,7 +13,6 @@ from msgspec import Raw
 
 from resizer.cli.status_reader import Reader, document, now_s, part
 from resizer.cli.status_session import describe
-from resizer.core.noting import seconds_of
 from resizer.csi.rules import load_known_rules
 from resizer.explain.facts import ClassFacts, DriverObjects, Facts, Lease, Quota, Right, mounts
 from resizer.kube.lease import lease_name
@@ -24,6 +23,7 @@ from resizer.kube.rights import REQUIRED
 from resizer.model.errors import ApiError, NotFoundError
 from resizer.model.objects import Claim, Node, Pod, Volume
 from resizer.model.quantity import MalformedQuantityError, parse_bytes
+from resizer.model.timestamp import parse_time
 
 CLASSES: Final = Resource("storage.k8s.io", "v1", "storageclasses")
 _DRIVERS: Final = Resource("storage.k8s.io", "v1", "csidrivers")
@@ -160,7 +160,7 @@ def _lease(found: dict[str, Any]) -> Lease:
         namespace=str(meta.get("namespace", "")),
         name=str(meta.get("name", "")),
         holder=str(spec.get("holderIdentity") or ""),
-        renewed_s=seconds_of(str(spec.get("renewTime") or "")),
+        renewed_s=parse_time(str(spec.get("renewTime") or "")),
         duration_s=float(duration) if isinstance(duration, int) else 15.0,
     )
 

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw, Struct, field
 
-from resizer.core.noting import seconds_of
 from resizer.csi.translation import translate
 from resizer.explain.facts import EventFacts
 from resizer.kube.decode import decode_page
@@ -21,6 +20,7 @@ from resizer.kube.resource import CLAIMS, EVENTS, VOLUMES, Resource
 from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
 from resizer.model.errors import InvalidError
 from resizer.model.objects import Claim, Volume
+from resizer.model.timestamp import parse_time
 
 PAGE: Final = "1000"
 T = TypeVar("T")
@@ -157,7 +157,7 @@ def _facts(event: _Event) -> EventFacts:
         type=event.type,
         reason=event.reason,
         message=event.message,
-        at_s=seconds_of(at),
+        at_s=parse_time(at),
         count=event.count or 1,
         component=event.source.component,
     )

@@ -25,6 +25,7 @@ from resizer.core.target import Attempt
 from resizer.core.verdict import Failure
 from resizer.core.wish import wish_of
 from resizer.model.objects import Claim
+from resizer.model.timestamp import format_time
 
 RELEASE_HINT: Final = "; this driver grows the volume only while no running pod uses it: it is tried again then"
 
@@ -55,7 +56,7 @@ def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Failed
         failure,
         rewrite_message=noting.is_due(memory, now, _cause(recorded), repeat_s=policy.repeat_event_s),
         retry=retry,
-        now=noting.timestamp(now),
+        now=format_time(now.wall_s),
     )
     if body:
         return Step(RecordClaim(body, recorded), memory)

@@ -47,6 +47,7 @@ from resizer.model.objects import (
     Volume,
 )
 from resizer.model.quantity import format_bytes
+from resizer.model.timestamp import format_time
 
 SOONEST_S: Final = 1.0
 """However short the node's time, what keeps it is looked into no more often than this."""
@@ -98,7 +99,7 @@ def _record_pending(claim: Claim, snapshot: Snapshot, memory: Memory, observatio
     if node_began or node_ended:
         # Our patch arrived although its answer did not, and the node has moved on since.
         return pend(claim, snapshot, memory, pending, policy)
-    body = status.record_node_pending(claim, now=noting.timestamp(snapshot.now))
+    body = status.record_node_pending(claim, now=format_time(snapshot.now.wall_s))
     return Step(RecordClaim(body, pending), memory) if body else pend(claim, snapshot, memory, pending, policy)
 
 

@@ -50,6 +50,7 @@ from resizer.core.waiting import remaining_wait
 from resizer.core.wish import wish_of
 from resizer.model.driver import Expansion
 from resizer.model.objects import CONTROLLER_RESIZE_IN_PROGRESS, NODE_RESIZE_ERROR, Claim
+from resizer.model.timestamp import format_time
 
 UNSUPPORTED: Final = (
     "the API server dropped allocatedResources from the claim's status: Resizer needs Kubernetes 1.32 or newer "
@@ -133,7 +134,7 @@ def _record_intent(claim: Claim, target: Target, snapshot: Snapshot, memory: Mem
     is_same = bool(claim.allocated) and claim.allocated_bytes == target.size_bytes
     state = claim.state if is_same else CONTROLLER_RESIZE_IN_PROGRESS
     then = IntentRecorded(target, state)
-    body = status.record_intent(claim, target.text, is_same_target=is_same, now=noting.timestamp(snapshot.now))
+    body = status.record_intent(claim, target.text, is_same_target=is_same, now=format_time(snapshot.now.wall_s))
     if body:
         return Step(RecordClaim(body, then), memory)
     return _call(claim, snapshot, memory, then, policy)

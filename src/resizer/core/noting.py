@@ -1,27 +1,14 @@
-"""Timestamps, and what is said and counted: each cause once, repeated hourly while it lasts."""
+"""What is said and counted: each cause once, repeated hourly while it lasts."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from msgspec.structs import replace
 
 from resizer.core.state import Enter, Finish, Instant, Memory, Note, Say
 from resizer.model.objects import RESIZING, Claim
+from resizer.model.timestamp import parse_time
 
 REMEMBERED_CAUSES: Final = 24
-
-
-def timestamp(now: Instant) -> str:
-    """Write the wall clock as Kubernetes does, in whole seconds."""
-    return datetime.fromtimestamp(now.wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def seconds_of(text: str) -> float:
-    """Read a Kubernetes timestamp as Unix seconds; 0 for none or nonsense."""
-    try:
-        return datetime.fromisoformat(text).timestamp() if text else 0.0
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def true_since(claim: Claim, type_: str, now: Instant | None = None) -> float:
@@ -29,7 +16,7 @@ def true_since(claim: Claim, type_: str, now: Instant | None = None) -> float:
     condition = claim.condition(type_)
     if condition is None or condition.status != "True":
         return 0.0
-    since_s = max(0.0, seconds_of(condition.last_transition_time))
+    since_s = max(0.0, parse_time(condition.last_transition_time))
     return since_s if now is None else min(since_s, now.wall_s)
 
 

@@ -7,12 +7,13 @@ than a day ahead is ignored.
 """
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from resizer.core.verdict import Failure
+from resizer.model.timestamp import format_time
 
 REMEMBERED_FROM_S: Final = 300.0
 REMEMBERED_UP_TO_S: Final = 24 * 3600.0
@@ -75,11 +76,8 @@ def write_wait(failure: Failure, *, target: str, delay_s: float, now_s: float) -
     """Text of the retry annotation, empty for a wait that need not be remembered."""
     if delay_s <= REMEMBERED_FROM_S:
         return ""
-    until = datetime.fromtimestamp(now_s + min(delay_s, REMEMBERED_UP_TO_S), UTC)
-    return json.dumps(
-        {"class": failure.class_, "target": target, "notBefore": until.strftime("%Y-%m-%dT%H:%M:%SZ")},
-        separators=(",", ":"),
-    )
+    until = format_time(now_s + min(delay_s, REMEMBERED_UP_TO_S))
+    return json.dumps({"class": failure.class_, "target": target, "notBefore": until}, separators=(",", ":"))
 
 
 def read_wait(annotation: str, *, target: str, now_s: float) -> Wait | None:

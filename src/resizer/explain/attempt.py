@@ -1,12 +1,12 @@
 """What came of the controller's last attempt, class by class: what it means for who waits, and what to do."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final
 
 from resizer.explain.facts import Facts, listed
 from resizer.explain.failure import LastFailure, find_failure
 from resizer.explain.finding import Check, block, ok, skip, wait
+from resizer.model.timestamp import format_time
 
 
 def check_last_attempt(facts: Facts) -> Check:
@@ -114,8 +114,4 @@ def next_try(failure: LastFailure | None) -> str:
     """Return when it is tried again, as the end of a sentence; empty if that is not known."""
     if failure is None or failure.wait is None:
         return ""
-    return f"; the next try is due at {_clock(failure.wait.not_before_s)}"
-
-
-def _clock(at_s: float) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"; the next try is due at {format_time(failure.wait.not_before_s)}"

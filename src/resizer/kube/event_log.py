@@ -7,7 +7,6 @@ client-go's spam filter), so that one claim that fails fast cannot fill the name
 Source: Kubernetes API reference, Event v1 core; client-go tools/record.
 """
 
-import datetime as dt
 import itertools
 from collections import OrderedDict
 from typing import Any, Final
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from resizer.kube.answer import printable
 from resizer.model.objects import Claim
+from resizer.model.timestamp import format_time
 
 MAX_MESSAGE: Final = 1024
 AGGREGATE_S: Final = 3600.0
@@ -113,7 +113,7 @@ class EventLog:
 def event_body(notice: Notice) -> dict[str, Any]:
     """Return a new event."""
     component = f"external-resizer {notice.driver}"
-    at = timestamp(notice.at)
+    at = format_time(notice.at)
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -136,8 +136,3 @@ def event_body(notice: Notice) -> dict[str, Any]:
         "reportingComponent": component,
         "reportingInstance": "",
     }
-
-
-def timestamp(at: float) -> str:
-    """Unix seconds as the API server writes them (RFC 3339, UTC, whole seconds)."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

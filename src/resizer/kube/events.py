@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from resizer.kube.backoff import Backoff
-from resizer.kube.event_log import EventLog, Notice, Sent, event_body, timestamp
+from resizer.kube.event_log import EventLog, Notice, Sent, event_body
 from resizer.kube.limiter import Share
 from resizer.kube.resource import EVENTS
 from resizer.kube.telemetry import DropReason, KubeTelemetry
@@ -28,6 +28,7 @@ from resizer.model.errors import (
     UnavailableError,
 )
 from resizer.model.objects import Claim
+from resizer.model.timestamp import format_time
 from resizer.pipeline.ports import EventType
 
 QUEUE_LENGTH: Final = 10_000
@@ -135,7 +136,7 @@ class KubeEvents:
 
     async def _count_up(self, notice: Notice, earlier: Sent) -> bool:
         """Patch the event that is there; False when a new one has to be made."""
-        body = {"count": earlier.count + 1, "lastTimestamp": timestamp(notice.at)}
+        body = {"count": earlier.count + 1, "lastTimestamp": format_time(notice.at)}
         try:
             await self._transport.request(_request("patch", notice, name=earlier.name, body=body))
         except NotFoundError:

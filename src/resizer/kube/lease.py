@@ -12,7 +12,6 @@ one machine have the same host name, and must not both believe they lead.
 Sources: Kubernetes API reference, Lease v1; client-go tools/leaderelection.
 """
 
-import datetime as dt
 import math
 import os
 import re
@@ -24,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from resizer.kube.resource import LEASES
+from resizer.model.timestamp import format_micro_time
 
 _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9-]")
 Document = dict[str, Any]
@@ -154,20 +154,20 @@ class LeaseWriting(Struct, frozen=True):
         spec = {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": math.ceil(self.timing.duration_s),
-            "acquireTime": micro_time(at),
-            "renewTime": micro_time(at),
+            "acquireTime": format_micro_time(at),
+            "renewTime": format_micro_time(at),
             "leaseTransitions": previous + (old is not None and old.holder != self.identity),
         }
         return self._document(old, spec)
 
     def renew(self, held: LeaseRecord, at: float) -> Document:
         """Renew a lease that is ours."""
-        return self._document(held, {**held.document["spec"], "renewTime": micro_time(at)})
+        return self._document(held, {**held.document["spec"], "renewTime": format_micro_time(at)})
 
     def release(self, held: LeaseRecord, at: float) -> Document:
         """Give a lease up: nobody holds it, and whoever counts all the same counts one second (client-go's way)."""
-        spec = {**held.document["spec"], "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": micro_time(at)}
-        return self._document(held, spec)
+        nobody = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": format_micro_time(at)}
+        return self._document(held, {**held.document["spec"], **nobody})
 
     def _document(self, old: LeaseRecord | None, spec: Document) -> Document:
         if old is None:
@@ -180,8 +180,3 @@ class LeaseWriting(Struct, frozen=True):
         if self.labels:
             metadata["labels"] = {**(metadata.get("labels") or {}), **self.labels}
         return {**document, "metadata": metadata, "spec": spec}
-
-
-def micro_time(at: float) -> str:
-    """Unix seconds as metav1.MicroTime."""
-    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -84,7 +84,6 @@ class Request(Struct, frozen=True, kw_only=True):
         """The error of an outcome that nobody knows."""
         return UnavailableError(text, verb=self.verb, resource=self.resource_name, name=self.object_name, status=status)
 
-
     def not_sent(self) -> ThrottledError:
         """The error of a request whose turn did not come."""
         text = f"waited {self.timeout_s:.0f}s for the API server to take more requests"

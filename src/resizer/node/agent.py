@@ -14,7 +14,6 @@ What stands in the way is said in the claim (NodeResizeError), in an event and i
 import asyncio
 import random
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from resizer.core.pacing import Limits, delay_exponential
 from resizer.csi.telemetry import CsiTelemetry
 from resizer.model.errors import ApiError, ConflictError, DriverError, NotCalledError
 from resizer.model.objects import Claim, Volume
+from resizer.model.timestamp import format_time
 from resizer.node import status
 from resizer.node.driver_socket import DriverNotFoundError, SocketFinder
 from resizer.node.plugin import NodePlugin, open_node_plugin
@@ -191,7 +191,7 @@ class Agent:
         if error.code == "UNAVAILABLE":
             self._around.finder.forget(volume.driver)
         message = status.message_of(error)
-        now = self._timestamp()
+        now = format_time(self._around.now())
         body = status.refuse(claim, message, is_infeasible=refusal == "infeasible", now=now)
         await self._say(claim, volume, memory, cause=f"{refusal}/{error.code}", message=message, body=body)
         if refusal == "in-use":
@@ -201,7 +201,7 @@ class Agent:
 
     async def _after_obstacle(self, claim: Claim, volume: Volume, memory: _Memory, text: str) -> Result:
         """The driver was not called."""
-        body = status.refuse(claim, text, is_infeasible=False, now=self._timestamp())
+        body = status.refuse(claim, text, is_infeasible=False, now=format_time(self._around.now()))
         await self._say(claim, volume, memory, cause=text, message=text, body=body)
         return Result("obstacle", self._back_off(memory))
 
@@ -240,9 +240,6 @@ class Agent:
 
     def _emit(self, claim: Claim, volume: Volume, *, type_: EventType, reason: str, message: str) -> None:
         self._around.events.emit(claim, type_=type_, reason=reason, message=message, driver=volume.driver)
-
-    def _timestamp(self) -> str:
-        return datetime.fromtimestamp(self._around.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def _expand_all(

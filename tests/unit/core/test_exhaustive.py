@@ -6,8 +6,9 @@ The full search is in tests/soak; this one has two sizes (and three without trou
 import pytest
 from msgspec.structs import replace
 
-from resizer.core import failing, granting, machine, noting, status, target
+from resizer.core import failing, granting, machine, status, target
 from resizer.core.state import CallDriver, PendingRecorded, RecordClaim, Say, Settle, Started, Step
+from resizer.model.timestamp import format_time
 from tests.unit.core.search import Search, all_starts
 from tests.unit.core.world import BrokenLawError, Budget, setting
 
@@ -169,7 +170,7 @@ def test_the_search_finds_a_lost_answer_written_twice(monkeypatch):
 
     def repetitive(claim, snapshot, memory, observation, policy):
         pending = PendingRecorded(observation.target)
-        body = status.record_node_pending(claim, now=noting.timestamp(snapshot.now))
+        body = status.record_node_pending(claim, now=format_time(snapshot.now.wall_s))
         if body:
             return Step(RecordClaim(body, pending), memory)
         return granting.pend(claim, snapshot, memory, pending, policy)

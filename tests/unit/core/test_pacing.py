@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from resizer.core.noting import seconds_of
 from resizer.core.pacing import Limits, delay_after, delay_exponential, read_wait, write_wait
 from resizer.core.state import Memory
 from resizer.core.verdict import Failure, not_called
@@ -52,12 +51,6 @@ def test_a_wait_of_our_own_is_not_drawn_out():
     failure = replace(not_called("driver d is down (circuit open)"), retry_after_s=5.0)
     delay_s = delay_after(failure, failures=10, repeats=10, limits=LIMITS, roll=0.5, is_in_use=None, handle_in_use=True)
     assert delay_s == 5.0
-
-
-@pytest.mark.parametrize("text", ["", "soon", "0001-01-01T00:00:00+23:59", "9999-99-99T00:00:00Z", "1", "\x00"])
-def test_a_timestamp_that_is_none_counts_as_none(text):
-    """Times written by hand never raise."""
-    assert seconds_of(text) <= 0
 
 
 def test_a_long_wait_is_read_back():

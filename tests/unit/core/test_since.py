@@ -3,7 +3,6 @@
 import pytest
 from msgspec.structs import replace
 
-from resizer.core import noting
 from resizer.core.machine import advance
 from resizer.core.state import (
     AwaitNode,
@@ -20,6 +19,7 @@ from resizer.core.state import (
 from resizer.core.target import Target
 from resizer.core.verdict import classify
 from resizer.model.objects import CONTROLLER_RESIZE_ERROR, FILE_SYSTEM_RESIZE_PENDING, RESIZING, Condition
+from resizer.model.timestamp import format_time
 from tests.parity.simulation import EPOCH_S
 from tests.unit.core.conftest import VOLUME
 
@@ -34,7 +34,7 @@ LATER_S = 100.25
 
 def condition(type_, ago_s, *, status="True"):
     at = Instant(EPOCH_S + LATER_S - ago_s, 0.0)
-    return Condition(type_, status, last_transition_time=noting.timestamp(at))
+    return Condition(type_, status, last_transition_time=format_time(at.wall_s))
 
 
 def entered(step):
@@ -113,7 +113,7 @@ def test_a_condition_that_is_false_is_made_true_and_moves_its_time(snapshot, cla
     (written,) = step.effect.body["status"]["conditions"]
     assert (written["status"], written["lastTransitionTime"]) == (
         "True",
-        noting.timestamp(snapshot(mono_s=LATER_S).now),
+        format_time(snapshot(mono_s=LATER_S).now.wall_s),
     )
     going_on = claim(**BEGUN, conditions=(condition(RESIZING, 400.25),))
     assert isinstance(advance(snapshot(going_on, mono_s=LATER_S), Memory(), Started(), POLICY).effect, CallDriver)

@@ -6,9 +6,9 @@ from resizer.kube.lease import (
     LeaseWriting,
     decode_lease,
     lease_name,
-    micro_time,
     own_identity,
 )
+from resizer.model.timestamp import format_micro_time
 
 TIMING = LeaseTiming()
 MINE = LeaseWriting("l", "ns", "me", TIMING)
@@ -103,7 +103,7 @@ def test_a_new_lease_has_name_and_labels():
 def test_renewing_moves_the_time_only_and_releasing_leaves_nobody():
     """A renewal keeps acquireTime and transitions; a release is client-go's: no holder, one second."""
     held = record("me")
-    assert MINE.renew(held, 1)["spec"] == {**held.document["spec"], "renewTime": micro_time(1)}
+    assert MINE.renew(held, 1)["spec"] == {**held.document["spec"], "renewTime": format_micro_time(1)}
     released = MINE.release(held, 1)["spec"]
     assert (released["holderIdentity"], released["leaseDurationSeconds"], released["leaseTransitions"]) == ("", 1, 3)
 

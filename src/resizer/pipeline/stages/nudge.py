@@ -9,13 +9,14 @@ nudges are sent.
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import structlog
 
 from resizer.model.errors import ApiError, ForbiddenError, NotFoundError
 from resizer.model.objects import NUDGED_AT, Pod
+from resizer.model.timestamp import format_micro_time
 from resizer.pipeline.ports import Clock, Writer
 
 MOST: Final = 3
@@ -90,7 +91,7 @@ class Nudger:
             del self._gathering[pod.uid]
         if self.is_refused:
             return
-        value = ",".join(_text(t) for t in (*self._times(pod), self._now())[-MOST:])
+        value = ",".join(format_micro_time(t) for t in (*self._times(pod), self._now())[-MOST:])
         self._remember(pod, tuple(read_times(value)))  # as the annotation has them, to the microsecond
         try:
             answer = await self._writer.patch_pod_status(pod, {"metadata": {"annotations": {NUDGED_AT: value}}})
@@ -120,7 +121,3 @@ def read_times(annotation: str) -> list[float]:
         except (ValueError, OverflowError):
             continue
     return times[-MOST:]
-
-
-def _text(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
