@@ -159,6 +159,7 @@ def parse_bytes(text: str) -> int:
     return size_bytes
 
 
+@lru_cache(maxsize=4096)
 def format_bytes(size_bytes: int) -> str:
     """Canonical binary text of a size: 322122547200 is 300Gi, 6000000000 is 5859375Ki."""
     return Quantity(size_bytes * _NANO, "binary").canonical

@@ -37,6 +37,8 @@ def printable_lines(text: str, *, limit: int) -> str:
 
 
 def _shorten(text: str, *, pattern: re.Pattern[str], limit: int) -> str:
+    if len(text) <= limit and text.isprintable():  # hardly any text is not; what is unsafe never is printable
+        return text
     clean = pattern.sub(_escape, text[:limit])
     omitted = max(0, len(text) - limit)
     if len(clean) > limit:  # escapes are longer than what they stand for

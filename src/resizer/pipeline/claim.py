@@ -59,6 +59,9 @@ CONFLICTS_AT_ONCE: Final = 3
 MOST_STEPS: Final = 40
 """More steps than any path through the machine has: reaching it is a bug, and ends the look."""
 
+_SILENT: Final = ("idle", "waiting", "finished")
+"""Looks without a line of their own: nothing was done, or what was done is `claim.grown` already."""
+
 log = structlog.get_logger()
 
 
@@ -130,7 +133,7 @@ class ClaimLoop:
         record.outcome, record.version = settle.outcome, now.version
         record.next_try_wall_s = None if delay_s is None else self._now() + delay_s
         self._memories.keep(claim, record)
-        if settle.is_news and settle.outcome not in ("idle", "waiting"):
+        if settle.is_news and settle.outcome not in _SILENT:
             took_s = self._clock() - began_s
             say = log.debug if is_unchanged and not settle.reason else log.info
             self._log_look(say, claim, settle, took_s)
@@ -279,7 +282,7 @@ class ClaimLoop:
             case Leave():
                 self._leave(claim)
             case Finish():
-                log.info("claim.grown", claim=claim.key, uid=claim.uid, driver=driver, **_milliseconds(note.duration_s))
+                log.info("claim.grown", **self._facts(claim), **_milliseconds(note.duration_s))
                 self._telemetry.resizes.resize_finished(
                     driver=driver,
                     outcome=note.outcome,
@@ -301,23 +304,29 @@ class ClaimLoop:
 
     def _log_look(self, say: Callable[..., object], claim: Claim, settle: Settle, took_s: float) -> None:
         """One canonical line per look that did something."""
-        now = self._objects.claim(claim.key) or claim
         say(
             "claim.looked_at",
-            claim=claim.key,
-            uid=claim.uid,
-            volume=claim.volume_name,
-            driver=self._driver().name,
+            **self._facts(claim),
             outcome=settle.outcome,
             reason=settle.reason,
             retry_in_s=None if settle.requeue_after_s is None else round(settle.requeue_after_s, 3),
-            requested=now.requested,
-            allocated=now.allocated,
-            capacity=now.capacity,
-            state=now.state,
-            resizing_since=noting.resizing_since(now) or None,
             took_s=round(took_s, 4),
         )
+
+    def _facts(self, claim: Claim) -> dict[str, object]:
+        """What a line says of its claim: which it is, and how it stands now."""
+        now = self._objects.claim(claim.key) or claim
+        return {
+            "claim": claim.key,
+            "uid": claim.uid,
+            "volume": claim.volume_name,
+            "driver": self._driver().name,
+            "requested": now.requested,
+            "allocated": now.allocated,
+            "capacity": now.capacity,
+            "state": now.state,
+            "resizing_since": noting.resizing_since(now) or None,
+        }
 
 
 def _milliseconds(duration_s: dict[str, float]) -> dict[str, int]:
