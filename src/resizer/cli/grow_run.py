@@ -13,8 +13,8 @@ from resizer.cli.status_follow import Follower
 from resizer.cli.status_session import Session, describe
 from resizer.explain.progress import find_phase, is_refused
 from resizer.kube.projection import CLAIM, MalformedObjectError
+from resizer.kube.request import MERGE_PATCH, Request
 from resizer.kube.resource import CLAIMS
-from resizer.kube.transport import MERGE_PATCH, Request
 from resizer.model.errors import ApiError, ConflictError
 from resizer.model.objects import Claim
 from resizer.model.quantity import format_bytes

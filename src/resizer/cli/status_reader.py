@@ -16,8 +16,9 @@ from resizer.explain.facts import EventFacts
 from resizer.kube.decode import decode_page
 from resizer.kube.limiter import Share
 from resizer.kube.projection import CLAIM, VOLUME, MalformedObjectError
+from resizer.kube.request import MAX_PAGE_BYTES, Request
 from resizer.kube.resource import CLAIMS, EVENTS, VOLUMES, Resource
-from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import InvalidError
 from resizer.model.objects import Claim, Volume
 from resizer.model.timestamp import parse_time

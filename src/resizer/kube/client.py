@@ -29,13 +29,14 @@ from resizer.kube.nodes import KubeNodes
 from resizer.kube.pods import KubePods
 from resizer.kube.projection import CLAIM, VOLUME, translated_volume
 from resizer.kube.reflector import PAGE_SIZE, Reflector, Selection, Timing
+from resizer.kube.request import Request
 from resizer.kube.resource import CLAIMS, VOLUMES, Resource
 from resizer.kube.review import RightsReview
 from resizer.kube.rights import REQUIRED_FOR_ELECTION, Rights
 from resizer.kube.secrets import KubeSecrets
 from resizer.kube.store import Store
 from resizer.kube.telemetry import KubeTelemetry, NullKubeTelemetry
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.kube.writer import KubeWriter
 from resizer.model.errors import ApiError, UnauthorizedError, UnavailableError
 from resizer.model.objects import Claim, Volume

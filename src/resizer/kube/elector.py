@@ -21,10 +21,11 @@ import structlog
 from resizer.kube.decode import decode_event
 from resizer.kube.lease import Document, LeaseRecord, LeaseTiming, LeaseView, LeaseWriting, decode_lease
 from resizer.kube.projection import MalformedObjectError
+from resizer.kube.request import Request
 from resizer.kube.resource import LEASES
 from resizer.kube.stream import Oversized, WatchStream
 from resizer.kube.telemetry import KubeTelemetry
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import AlreadyExistsError, ApiError, ConflictError, ForbiddenError, NotFoundError
 
 _NEVER: Final = float("-inf")

@@ -16,9 +16,10 @@ from typing import Final
 from resizer.kube.backoff import Backoff
 from resizer.kube.event_log import EventLog, Notice, Sent, event_body
 from resizer.kube.limiter import Share
+from resizer.kube.request import MERGE_PATCH, Request
 from resizer.kube.resource import EVENTS
 from resizer.kube.telemetry import DropReason, KubeTelemetry
-from resizer.kube.transport import MERGE_PATCH, Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import (
     AlreadyExistsError,
     ApiError,

@@ -30,11 +30,12 @@ from resizer.kube.decode import (
 from resizer.kube.health import WatchHealth
 from resizer.kube.limiter import MAX_PAUSE_S, Share
 from resizer.kube.projection import MalformedObjectError
+from resizer.kube.request import MAX_PAGE_BYTES, Request
 from resizer.kube.resource import Resource
 from resizer.kube.store import Cached, Shelf
 from resizer.kube.stream import Oversized, WatchStream
 from resizer.kube.telemetry import KubeTelemetry, RestartReason
-from resizer.kube.transport import MAX_PAGE_BYTES, Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import ApiError, ExpiredError, InvalidError, ThrottledError, UnavailableError
 
 PAGE_SIZE: Final = 5000

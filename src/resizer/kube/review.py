@@ -16,9 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from resizer.kube.limiter import Share
+from resizer.kube.request import Request
 from resizer.kube.resource import LEASES, Resource
 from resizer.kube.rights import Rights
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import ApiError, ForbiddenError, InvalidError, NotFoundError
 
 MISSING_AGAIN_S: Final = 10.0

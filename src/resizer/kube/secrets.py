@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from resizer.kube.limiter import Share
+from resizer.kube.request import Request
 from resizer.kube.resource import SECRETS
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import InvalidError
 
 

@@ -25,8 +25,9 @@ import structlog
 from msgspec import Struct
 
 from resizer.kube.limiter import Share
+from resizer.kube.request import Request
 from resizer.kube.resource import Resource
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import ApiError, ForbiddenError
 
 Verdict = Literal["allowed", "forbidden", "unauthenticated", "unknown", "busy"]

@@ -10,90 +10,28 @@ Called by reflector, writer, events, secrets, pods, attachments and leases; noth
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Final
 
 import aiohttp
 import msgspec
-from msgspec import Struct
 from multidict import CIMultiDict
 from yarl import URL
 
 from resizer.kube.answer import error_of, printable, retry_after_s
 from resizer.kube.credentials import Access, Credentials
+from resizer.kube.exchange import CONNECT_TIMEOUT, READ_BUFFER_BYTES, Exchange, read_answer
 from resizer.kube.limiter import Limiter, Share, Slot
 from resizer.kube.proxy import find_proxy
-from resizer.kube.resource import Resource
+from resizer.kube.request import JSON, Answer, Request
 from resizer.kube.rights import Rights
 from resizer.kube.stream import WatchStream
 from resizer.kube.telemetry import KubeTelemetry
 from resizer.kube.tls import system_context
-from resizer.model.errors import ApiError, ForbiddenError, ThrottledError, UnavailableError
+from resizer.model.errors import ApiError, ForbiddenError
 
-REQUEST_DEADLINE_S: Final = 30.0
-CONNECT_DEADLINE_S: Final = 10.0
-MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-MAX_PAGE_BYTES: Final = 256 * 1024 * 1024
-READ_BUFFER_BYTES: Final = 32 * 1024
-"""What may wait unread on a connection, twice; a list comes by in pieces of that size, and others run in between."""
-MERGE_PATCH: Final = "application/merge-patch+json"
-_JSON: Final = "application/json"
-# The deadline of the whole is ours (it covers credentials and both tries); this bounds the connection.
-_CONNECT_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_DEADLINE_S)
 # UnicodeError: a host name that cannot be looked up.
 _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, UnicodeError)
-_METHODS: Final = {"get": "GET", "list": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "watch": "GET"}
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """One request to make. `share` None passes by the limiter; `body` is encoded as JSON."""
-
-    verb: str
-    resource: Resource
-    namespace: str = ""
-    name: str = ""
-    subresource: str = ""
-    params: Mapping[str, str] = {}
-    body: Any = None
-    content_type: str = _JSON
-    share: Share | None = Share.WRITE
-    timeout_s: float = REQUEST_DEADLINE_S
-    max_bytes: int = MAX_ANSWER_BYTES
-    path: str = ""
-    """A path that is no resource's, instead."""
-
-    @property
-    def resource_name(self) -> str:
-        """The resource with its subresource, as RBAC writes it."""
-        return f"{self.resource.plural}/{self.subresource}" if self.subresource else self.resource.plural
-
-    @property
-    def object_name(self) -> str:
-        """The object, for messages: `namespace/name` or `name`."""
-        return f"{self.namespace}/{self.name}" if self.namespace and self.name else self.name
-
-    @property
-    def target(self) -> str:
-        """Path and query."""
-        path = self.path or self.resource.path(namespace=self.namespace, name=self.name, subresource=self.subresource)
-        return f"{path}?{urlencode(self.params)}" if self.params else path
-
-    def unavailable(self, text: str, *, status: int = 0) -> UnavailableError:
-        """The error of an outcome that nobody knows."""
-        return UnavailableError(text, verb=self.verb, resource=self.resource_name, name=self.object_name, status=status)
-
-    def not_sent(self) -> ThrottledError:
-        """The error of a request whose turn did not come."""
-        text = f"waited {self.timeout_s:.0f}s for the API server to take more requests"
-        return ThrottledError(text, verb=self.verb, resource=self.resource_name, name=self.object_name)
-
-
-class _Answer(Struct, frozen=True):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Transport:
@@ -107,10 +45,12 @@ class Transport:
         self._proxies: dict[str, URL | None] = {}
         self._loop = asyncio.get_running_loop()
         # No limit of connections here: the limiter bounds requests, so leases and watches never wait for a socket.
+        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, enable_cleanup_closed=False)
+        self._agent = f"resizer/{_version()}"
+        self._exchange: Exchange | None = None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, enable_cleanup_closed=False),
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"resizer/{_version()}", "Accept": _JSON, "Accept-Encoding": "identity"},
             auto_decompress=False,
             read_bufsize=READ_BUFFER_BYTES,
         )
@@ -152,12 +92,15 @@ class Transport:
         code = "<error>"
         try:
             async with asyncio.timeout_at(started + request.timeout_s):
-                response = await self._send_twice(request)
+                access = await self._credentials.current()
+                response = await self._send(request, access)
+                if response.status == 401:
+                    response.release()
+                    response = await self._send(request, await self._credentials.refresh(access))
                 code = str(response.status)
                 if response.status != 200:
                     async with response:
-                        body = await _read(response, request)
-                        raise self._refusal(request, _Answer(response.status, response.headers, body))
+                        raise self._refusal(request, await _read(response, request))
         except _CONNECTION_ERRORS as error:
             raise request.unavailable(_describe(error, request)) from error
         finally:
@@ -165,13 +108,15 @@ class Transport:
         self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
         return WatchStream(response.content, response.close, resource=request.resource_name)
 
-    async def _measured(self, request: Request, place: Slot | None = None) -> _Answer:
+    async def _measured(self, request: Request, place: Slot | None = None) -> Answer:
         started = self._loop.time()
         code = "<error>"
         try:
-            async with await self._send_twice(request) as response:
-                code = str(response.status)
-                answer = _Answer(response.status, response.headers, await _read(response, request))
+            access = await self._credentials.current()
+            answer = await self._ask(request, access)
+            if answer.status == 401:
+                answer = await self._ask(request, await self._credentials.refresh(access))
+            code = str(answer.status)
         finally:
             duration_s = self._loop.time() - started
             self._measure(request, code, duration_s)
@@ -179,35 +124,49 @@ class Transport:
             _teach(place, request, answer, duration_s)
         return answer
 
-    async def _send_twice(self, request: Request) -> aiohttp.ClientResponse:
-        """Send it; after a 401 once more, with credentials read again."""
-        access = await self._credentials.current()
-        response = await self._send(request, access)
-        if response.status != 401:
-            return response
-        response.release()
-        return await self._send(request, await self._credentials.refresh(access))
+    async def _ask(self, request: Request, access: Access) -> Answer:
+        """Ask once, on the short way if that leads there."""
+        body = None if request.body is None else msgspec.json.encode(request.body)
+        if body is not None and self._proxy(access) is None:
+            return await self._exchange_of(access).ask(request, body)
+        async with await self._send(request, access, body) as response:
+            return await _read(response, request)
 
-    async def _send(self, request: Request, access: Access) -> aiohttp.ClientResponse:
-        headers = CIMultiDict(access.impersonation)
-        if access.authorization:
-            headers["Authorization"] = access.authorization
-        if request.body is not None:
+    async def _send(self, request: Request, access: Access, body: bytes | None = None) -> aiohttp.ClientResponse:
+        headers = self._headers(access)
+        if body is not None:
             headers["Content-Type"] = request.content_type
         proxy = self._proxy(access)
         # Without TLS to the server there may be TLS to the proxy, and aiohttp has no authorities (cli.lean_imports).
         context = access.ssl_context if access.ssl_context is not None or proxy is None else system_context()
         return await self._session.request(
-            _METHODS[request.verb],
+            request.method,
             URL(access.server + request.target, encoded=True),
-            data=None if request.body is None else msgspec.json.encode(request.body),
+            data=body,
             headers=headers,
             ssl=True if context is None else context,
             server_hostname=access.server_name or None,
             proxy=proxy,
             allow_redirects=False,
-            timeout=_CONNECT_TIMEOUT,
+            timeout=CONNECT_TIMEOUT,
         )
+
+    def _exchange_of(self, access: Access) -> Exchange:
+        if self._exchange is None or self._exchange.access is not access:
+            self._exchange = Exchange(self._connector, access, self._headers(access))
+        return self._exchange
+
+    def _headers(self, access: Access) -> CIMultiDict[str]:
+        headers = CIMultiDict(access.impersonation)
+        headers["User-Agent"] = self._agent
+        headers["Accept"] = JSON
+        headers["Accept-Encoding"] = "identity"
+        if access.authorization:
+            headers["Authorization"] = access.authorization
+        for name, value in headers.items():
+            if not value.isprintable():
+                raise aiohttp.ClientError(f"the credentials cannot be sent: a line break or the like in {name}")
+        return headers
 
     def _proxy(self, access: Access) -> URL | None:
         key = f"{access.proxy} {access.server}"
@@ -215,7 +174,7 @@ class Transport:
             self._proxies[key] = find_proxy(access)
         return self._proxies[key]
 
-    def _refusal(self, request: Request, answer: _Answer) -> ApiError:
+    def _refusal(self, request: Request, answer: Answer) -> ApiError:
         error = error_of(
             answer.status,
             answer.body,
@@ -240,7 +199,7 @@ class Transport:
         )
 
 
-def _teach(place: Slot, request: Request, answer: _Answer, duration_s: float) -> None:
+def _teach(place: Slot, request: Request, answer: Answer, duration_s: float) -> None:
     """Tell the limiter what the answer says about the server's load."""
     wait_s = retry_after_s(answer.headers)
     if answer.status == 429 or (answer.status >= 500 and wait_s):
@@ -251,17 +210,8 @@ def _teach(place: Slot, request: Request, answer: _Answer, duration_s: float) ->
         place.succeeded(duration_s)
 
 
-async def _read(response: aiohttp.ClientResponse, request: Request) -> bytes:
-    length = response.content_length
-    if length is not None and length <= request.max_bytes:
-        return await response.read()
-    body = bytearray()
-    while chunk := await response.content.readany():
-        body += chunk
-        if len(body) > request.max_bytes:
-            response.close()
-            raise request.unavailable(f"the answer is longer than {request.max_bytes} bytes", status=response.status)
-    return bytes(body)
+async def _read(response: aiohttp.ClientResponse, request: Request) -> Answer:
+    return await read_answer(response.status, response.headers, response.content, request)
 
 
 def _describe(error: Exception, request: Request) -> str:

@@ -11,9 +11,10 @@ from typing import TypeVar
 
 from resizer.kube.decode import Decoder, Malformed
 from resizer.kube.limiter import Share
+from resizer.kube.request import MERGE_PATCH, Request
 from resizer.kube.resource import CLAIMS, PODS, VOLUMES, Resource
 from resizer.kube.store import Store
-from resizer.kube.transport import MERGE_PATCH, Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model.errors import NotFoundError
 from resizer.model.objects import Claim, Pod, Volume
 from resizer.pipeline.ports import JsonObject

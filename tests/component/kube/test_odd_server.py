@@ -12,10 +12,11 @@ from resizer.kube.client import KubeClient, KubeOptions
 from resizer.kube.limiter import Limiter
 from resizer.kube.projection import CLAIM
 from resizer.kube.reflector import Timing
+from resizer.kube.request import Request
 from resizer.kube.resource import CLAIMS
 from resizer.kube.rights import Rights
 from resizer.kube.telemetry import NullKubeTelemetry
-from resizer.kube.transport import Request, Transport
+from resizer.kube.transport import Transport
 from resizer.model import errors
 from tests.component.kube.rig import running, until
 

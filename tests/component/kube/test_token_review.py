@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from resizer.devcluster.apiserver.faults import Fault
 from resizer.devcluster.endpoint import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES
 from resizer.kube.client import KubeClient, KubeOptions
+from resizer.kube.request import Request
 from resizer.kube.token_review import BURST, MAX_REMEMBERED, TokenReviewer, _TokenSpec
-from resizer.kube.transport import Request
 from resizer.obs.http import serve_http
 from tests.component.obs.obs_sample import endpoint
 from tests.control_plane import ADMIN, ON_EACH_PLANE, REPLICAS, SERVICE_ACCOUNT, control_plane

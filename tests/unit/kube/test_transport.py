@@ -4,10 +4,11 @@ import pytest
 
 from resizer.kube.credentials import Access, ReloadedCredentials
 from resizer.kube.limiter import Limiter, Share
+from resizer.kube.request import Answer, Request
 from resizer.kube.resource import CLAIMS
 from resizer.kube.rights import Rights
 from resizer.kube.telemetry import NullKubeTelemetry
-from resizer.kube.transport import Request, Transport, _Answer, _teach
+from resizer.kube.transport import Transport, _teach
 from resizer.model.errors import UnavailableError
 
 
@@ -37,7 +38,7 @@ class Learning:
 def test_only_writes_that_were_done_tell_how_long_a_write_takes(verb, share, status, learned):
     """An answer from the server's memory comes in no time, and would make every write seem to wait in a queue."""
     slot = Learning()
-    _teach(slot, Request(verb=verb, resource=CLAIMS, share=share), _Answer(status, {}, b""), 0.1)
+    _teach(slot, Request(verb=verb, resource=CLAIMS, share=share), Answer(status, {}, b""), 0.1)
     assert slot.learned == learned
 
 
