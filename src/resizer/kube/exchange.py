@@ -53,7 +53,10 @@ class Exchange:
             f"{request.method} {self._prefix}{request.target} HTTP/1.1\r\n{self._head}"
             f"Content-Type: {request.content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode()
-        connection = await self._connector.connect(self._target, [], CONNECT_TIMEOUT)
+        try:
+            connection = await self._connector.connect(self._target, [], CONNECT_TIMEOUT)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection within {CONNECT_DEADLINE_S:.0f}s") from error
         try:
             answer = await _converse(connection, head + body, request)
         except BaseException:
@@ -65,13 +68,16 @@ class Exchange:
 
 async def _converse(connection: aiohttp.connector.Connection, data: bytes, request: Request) -> Answer:
     protocol, transport = connection.protocol, connection.transport
-    if protocol is None or transport is None:
-        raise aiohttp.ServerDisconnectedError
+    if protocol is None or transport is None or protocol.should_close:
+        # Spoken unasked on an idle connection: it would be taken for the answer to this request.
+        raise aiohttp.ServerDisconnectedError("the connection could not be used again")
     protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES)
     transport.write(data)
     try:
         message, content = await protocol.read()
-        while message.code < 200 and message.code != _SWITCHING_PROTOCOLS:
+        while message.code < 200:
+            if message.code == _SWITCHING_PROTOCOLS:
+                raise aiohttp.ClientPayloadError("the server answered 101, and goes on in another protocol")
             message, content = await protocol.read()
     except HttpProcessingError as error:
         raise aiohttp.ClientPayloadError(str(error)) from error

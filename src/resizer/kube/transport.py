@@ -81,7 +81,7 @@ class Transport:
             if not has_place:
                 raise request.not_sent() from error
             raise request.unavailable(_describe(error, request)) from error
-        if answer.status >= 300:
+        if not 200 <= answer.status < 300:
             raise self._refusal(request, answer)
         self._rights.granted(verb=request.verb, resource=request.resource_name, namespace=request.namespace)
         return answer.body
@@ -217,6 +217,8 @@ async def _read(response: aiohttp.ClientResponse, request: Request) -> Answer:
 def _describe(error: Exception, request: Request) -> str:
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
         return f"no answer within {request.timeout_s:.0f}s"
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        return "the connection failed: the server closed it in the middle of its answer"
     # aiohttp's own text of a connection that was not made shows our SSL context, by its address in memory.
     cause = error.__cause__ if isinstance(error, aiohttp.ClientConnectorError) else None
     said = os.strerror(cause.errno) if isinstance(cause, ConnectionError) and cause.errno else str(cause or error)
