@@ -38,6 +38,9 @@ class Share(IntEnum):
     EVENT = 2
 
 
+_SHARES: Final = tuple(Share)  # going through an enumeration is slow, and each request does it twice
+
+
 class FlowLimit:
     """The decisions, without a clock or a loop of its own: every method takes `now` in monotonic seconds."""
 
@@ -214,8 +217,8 @@ class Limiter:
             self._timer = None
         now = self._loop.time()
         delays = []
-        for share in Share:
-            delay_s = self._serve_share(share, now)
+        for share in _SHARES:
+            delay_s = self._serve_share(share, now) if self._waiting[share] else None
             if delay_s is not None:
                 delays.append(delay_s)
         if delays:
