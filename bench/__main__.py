@@ -24,7 +24,7 @@ from bench import compare, history, table
 from bench.process import BenchError
 from bench.runner import LONG, QUICK, Order, measure, say
 
-APART: Final = ("apiserver", "curves", "failover", "growth", "node", "simulation")
+APART: Final = ("apiserver", "curves", "failover", "growth", "instructions", "node", "profile", "simulation")
 _HERE: Final = Path(__file__).parent.parent
 
 

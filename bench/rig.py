@@ -57,7 +57,7 @@ class Rig:
 
     def __init__(self, folder: Path, client: Client, programs: tuple[Program, ...]) -> None:
         self.client = client
-        self._folder = folder
+        self.folder = folder
         self._programs = programs
 
     @contextlib.asynccontextmanager
@@ -66,13 +66,13 @@ class Rig:
         port = _free_port()
         command = (
             *contender.command,
-            f"--kubeconfig={self._folder / 'resizer.kubeconfig'}",
-            f"--csi-address={self._folder / 'csi.sock'}",
+            f"--kubeconfig={self.folder / 'resizer.kubeconfig'}",
+            f"--csi-address={self.folder / 'csi.sock'}",
             f"--http-endpoint=127.0.0.1:{port}",
             *contender.flags(lifted=lifted),
             *flags,
         )
-        log, environment = self._folder / "resizer.log", dict(contender.environment)
+        log, environment = self.folder / "resizer.log", dict(contender.environment)
         async with running(*command, log=log, env=environment) as program:
             yield Resizer(program, f"http://127.0.0.1:{port}")
             program.check()

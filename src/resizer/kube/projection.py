@@ -54,6 +54,9 @@ T = TypeVar("T")
 
 _CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 """Types of the watch's events that hold an object of its resource; the others are BOOKMARK and ERROR."""
+_NO_CSI_SOURCE: Final = WireCsiSource()
+_NO_CLAIM_REF: Final = WireClaimRef()
+_NO_SECRET_REF: Final = WireSecretRef()
 _NODE_LABEL: Final = NODE_LABEL_PREFIX.encode()
 
 
@@ -102,15 +105,16 @@ def _claim(wire: WireClaim) -> Claim:
     _check_identity(meta, namespaced=True)
     notes = meta.annotations or NO_ANNOTATIONS
     resources = spec.resources
+    # In part by position: a call of more than 30 (each keyword counts twice) goes through a dictionary.
     return Claim(
-        namespace=_intern(meta.namespace),
-        name=meta.name,
-        uid=meta.uid,
-        version=meta.resource_version,
-        phase=_intern(status.phase),
-        volume_name=spec.volume_name,
-        storage_class=_intern(spec.storage_class_name or ""),
-        requested=_size(resources.requests if resources else None, "spec.resources.requests.storage"),
+        _intern(meta.namespace),
+        meta.name,
+        meta.uid,
+        meta.resource_version,
+        _intern(status.phase),
+        spec.volume_name,
+        _intern(spec.storage_class_name or ""),
+        _size(resources.requests if resources else None, "spec.resources.requests.storage"),
         capacity=_size(status.capacity, "status.capacity.storage"),
         allocated=_size(status.allocated_resources, "status.allocatedResources.storage"),
         state=_intern((status.allocated_resource_statuses or NO_SIZE).storage),
@@ -129,27 +133,26 @@ def _volume(wire: WireVolume) -> Volume:
     """Read one PersistentVolume as it stands, in-tree sources untranslated."""
     meta, spec = wire.metadata, wire.spec
     _check_identity(meta, namespaced=False)
-    csi, ref = spec.csi or WireCsiSource(), spec.claim_ref or WireClaimRef()
-    expand, node_expand = (
-        csi.controller_expand_secret_ref or WireSecretRef(),
-        csi.node_expand_secret_ref or WireSecretRef(),
-    )
+    csi, ref = spec.csi or _NO_CSI_SOURCE, spec.claim_ref or _NO_CLAIM_REF
+    expand = csi.controller_expand_secret_ref or _NO_SECRET_REF
+    node_expand = csi.node_expand_secret_ref or _NO_SECRET_REF
     in_tree_source, in_tree_json = ("", b"") if spec.csi is not None else _in_tree(spec)
+    # In part by position, as above.
     return Volume(
-        name=meta.name,
-        uid=meta.uid,
-        version=meta.resource_version,
-        capacity=_size(spec.capacity, "spec.capacity.storage"),
-        claim_namespace=_intern(ref.namespace),
-        claim_name=ref.name,
-        claim_uid=ref.uid,
-        driver=_intern(csi.driver),
-        handle=csi.volume_handle,
-        fs_type=_intern(csi.fs_type),
-        volume_mode=_intern(spec.volume_mode or "Filesystem"),
-        access_modes=_texts(spec.access_modes),
-        mount_options=_texts(spec.mount_options),
-        expand_secret_namespace=_intern(expand.namespace),
+        meta.name,
+        meta.uid,
+        meta.resource_version,
+        _size(spec.capacity, "spec.capacity.storage"),
+        _intern(ref.namespace),
+        ref.name,
+        ref.uid,
+        _intern(csi.driver),
+        csi.volume_handle,
+        _intern(csi.fs_type),
+        _intern(spec.volume_mode or "Filesystem"),
+        _texts(spec.access_modes),
+        _texts(spec.mount_options),
+        _intern(expand.namespace),
         expand_secret_name=_intern(expand.name),
         node_expand_secret_namespace=_intern(node_expand.namespace),
         node_expand_secret_name=_intern(node_expand.name),
@@ -205,10 +208,15 @@ def _size(size: WireSize | None, path: str) -> str:
     if size is None or not size.storage:
         return ""
     try:
-        parse_bytes(size.storage)
+        return _checked(size.storage)
     except MalformedQuantityError as error:
         raise MalformedObjectError(f"{path}: {error}") from error
-    return _intern(size.storage)
+
+
+@lru_cache(maxsize=4096)
+def _checked(size: str) -> str:
+    parse_bytes(size)
+    return _intern(size)
 
 
 def _condition(wire: WireCondition) -> Condition:
@@ -224,7 +232,8 @@ def _condition(wire: WireCondition) -> Condition:
 
 def _node_labels(labels: Raw) -> tuple[str, ...]:
     written = bytes(labels)
-    if _NODE_LABEL not in written and b"\\" not in written:
+    # Not `in`: for bytes, Python 3.11 first makes and drops the error that they are no integer.
+    if written.find(_NODE_LABEL) < 0 and written.find(b"\\") < 0:
         return ()
     return tuple(sorted(_intern(label) for label in _labels(labels) if label.startswith(NODE_LABEL_PREFIX)))
 

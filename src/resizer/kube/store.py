@@ -10,6 +10,7 @@ Listeners are called synchronously with (old, new), after the cache holds the ne
 """
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Final, Generic, Protocol, TypeVar
 
 from resizer.model.objects import Claim, Volume
@@ -41,14 +42,14 @@ class Shelf(Generic[T]):
         *,
         key_of: Callable[[T], str],
         uid_of: Callable[[T], str],
-        is_wanted: Callable[[T], bool] = lambda _: True,
+        is_wanted: Callable[[T], bool] | None = None,
     ) -> None:
         self._key_of = key_of
         self._uid_of = uid_of
         self._is_wanted = is_wanted
         self._objects: dict[str, T] = {}
         self._gone: dict[str, tuple[str, int]] = {}
-        self._listeners: list[Listener[T]] = []
+        self._listeners: tuple[Listener[T], ...] = ()
         self._highest = 0
         self._sweep: set[str] | None = None
         self._ignored = 0
@@ -66,8 +67,12 @@ class Shelf(Generic[T]):
 
     def subscribe(self, listener: Listener[T]) -> Callable[[], None]:
         """Call `listener(old, new)` on every change from now on; the answer ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        self._listeners = (*self._listeners, listener)
+
+        def unsubscribe() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return unsubscribe
 
     def put(self, new: T) -> bool:
         """Take in a state that a list or a watch told, unless a newer one is known. Tells whether it was taken."""
@@ -90,7 +95,7 @@ class Shelf(Generic[T]):
             self._ignored += 1
             return False
         old = self._objects.get(key)
-        if old is None and not self._is_wanted(new):
+        if old is None and self._is_wanted is not None and not self._is_wanted(new):
             return False
         if old is not None and version <= int(old.version):
             self._ignored += old.version != new.version
@@ -105,7 +110,7 @@ class Shelf(Generic[T]):
         """Take a deletion in (its final state says which object, and at what version). Tells whether it was taken."""
         key, version = self._key_of(last), int(last.version)
         old = self._objects.get(key)
-        if old is None and not self._is_wanted(last):
+        if old is None and self._is_wanted is not None and not self._is_wanted(last):
             return False
         uid = self._uid_of(last)
         if old is not None and int(old.version) > version and (not uid or self._uid_of(old) != uid):
@@ -167,7 +172,7 @@ class Shelf(Generic[T]):
             self._tell(old, None)
 
     def _tell(self, old: T | None, new: T | None) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             listener(old, new)
 
 
@@ -179,9 +184,9 @@ class Store:
     """
 
     def __init__(self, *, selected: bool = False) -> None:
-        claim_uid: Callable[[Claim], str] = (lambda _: "") if selected else (lambda c: c.uid)
-        self.claim_shelf: Shelf[Claim] = Shelf(key_of=lambda c: c.key, uid_of=claim_uid)
-        self.volume_shelf: Shelf[Volume] = Shelf(key_of=lambda v: v.name, uid_of=lambda v: v.uid)
+        claim_uid: Callable[[Claim], str] = (lambda _: "") if selected else attrgetter("uid")
+        self.claim_shelf: Shelf[Claim] = Shelf(key_of=attrgetter("key"), uid_of=claim_uid)
+        self.volume_shelf: Shelf[Volume] = Shelf(key_of=attrgetter("name"), uid_of=attrgetter("uid"))
 
     def claim(self, key: str) -> Claim | None:
         """Return the claim `namespace/name`, if it exists."""

@@ -28,14 +28,15 @@ class InTreeRefuser:
             if old is not None:
                 self._said.pop(old.uid, None)
             return
-        self._look(new)
+        if self._is_active():
+            self._look(new)
 
     def volume_changed(self, old: Volume | None, new: Volume | None) -> None:
         """Take a change of a volume: its claim may have been there before it."""
         del old
         if new is not None and new.untranslatable and not new.driver:
             claim = self._objects.claim(new.claim_key)
-            if claim is not None:
+            if claim is not None and self._is_active():
                 self._look(claim)
 
     def look_at_all(self) -> None:
@@ -47,7 +48,7 @@ class InTreeRefuser:
         volume = self._objects.volume(claim.volume_name)
         if volume is None or not volume.untranslatable or volume.driver or volume.claim_uid != claim.uid:
             return
-        if claim.requested_bytes <= claim.capacity_bytes or not self._is_active():
+        if claim.requested_bytes <= claim.capacity_bytes:
             return
         if self._said.get(claim.uid) == claim.requested_bytes:
             return

@@ -52,11 +52,12 @@ class ModificationNotice:
             if old is not None:
                 self._said.pop(old.uid, None)
             return
-        self._look(new)
+        if self._modifying:
+            self._look(new)
 
     def _look(self, claim: Claim) -> None:
         asked = claim.attributes_class
-        if not asked or asked == claim.current_attributes_class or not self._modifying:
+        if not asked or asked == claim.current_attributes_class:
             return
         volume = self._objects.volume(claim.volume_name)
         if volume is None or volume.driver not in self._modifying or volume.claim_uid != claim.uid:
