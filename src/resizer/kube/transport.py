@@ -1,8 +1,9 @@
-"""Requests to the API server, over one aiohttp session of our own. Each is tried once and has a deadline.
+"""Requests to the API server, over one pool of aiohttp's connections. Each is tried once and has a deadline.
 
 Every outcome is the body or one error of `resizer.model.errors`. The only second try is after a 401, with
-credentials read again. Requests pass the limiter, except those without a share (leases, watches). Proxies are
-resolved once, not on every request as kubernetes_asyncio does, which costs 2.4 times the CPU.
+credentials read again. Requests pass the limiter, except those without a share (leases, watches). What has a body goes
+the short way (`exchange`), the rest through aiohttp's session. Proxies are resolved once, not on every request as
+kubernetes_asyncio does, which costs 2.4 times the CPU.
 
 Called by reflector, writer, events, secrets, pods, attachments and leases; nothing else speaks to the API server.
 """
