@@ -32,6 +32,7 @@ from resizer.kube.limiter import MAX_PAUSE_S, Share
 from resizer.kube.projection import MalformedObjectError
 from resizer.kube.request import MAX_PAGE_BYTES, Request
 from resizer.kube.resource import Resource
+from resizer.kube.spare_memory import give_back
 from resizer.kube.store import Cached, Shelf
 from resizer.kube.stream import Oversized, WatchStream
 from resizer.kube.telemetry import KubeTelemetry, RestartReason
@@ -40,6 +41,7 @@ from resizer.model.errors import ApiError, ExpiredError, InvalidError, Throttled
 
 PAGE_SIZE: Final = 5000
 _MIN_PAGE_SIZE: Final = 50
+_MANY: Final = 500
 _YIELD_EVERY: Final = 500
 
 T = TypeVar("T", bound=Cached)
@@ -327,6 +329,8 @@ class Reflector(Generic[T]):
         gone = self._shelf.end_list(version)
         self._version = str(version)
         self._watch_list = self._has_watch_list
+        if len(self._shelf) >= _MANY:
+            give_back()
         self.health.note_synced(objects=len(self._shelf), deleted_meanwhile=gone)
 
     def _request(self, verb: str, params: dict[str, str], *, timeout_s: float, share: Share | None) -> Request:
