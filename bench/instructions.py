@@ -4,7 +4,7 @@ CPU time moves by a third with what the neighbours of a machine do; this moves b
 small change is worth. It says nothing of caches and of the system's share. Counted are two runs with different numbers
 of claims: what starting costs falls out of the difference.
 
-    python -m bench.instructions [FOLDER ...]      this tree, or the resizers of these checkouts
+    python -m bench instructions [FOLDER ...]      this tree, or the resizers of these checkouts
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +65,7 @@ def counted_in(log: str) -> int:
 
 def main() -> int:
     """Count for each checkout, in turn."""
-    parser = argparse.ArgumentParser(prog="bench.instructions", description="Count the instructions of a growth.")
+    parser = argparse.ArgumentParser(prog="bench instructions", description="Count the instructions of a growth.")
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="checkouts; this tree if none is named")
     options = parser.parse_args()
     for folder in options.folders or [None]:
@@ -74,13 +73,3 @@ def main() -> int:
         counted = uvloop.run(measure(ours(folder)))
         print(f"{folder or 'this tree'}: {counted / 1e6:.3f} million instructions a growth", flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except BenchError as problem:
-        sys.exit(f"bench.instructions: {problem}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -1,6 +1,6 @@
 """Where a growth's CPU goes: py-spy on the resizer while many claims grow at once, drawn as a flame graph.
 
-    python -m bench.profile [--claims 1500] [--source FOLDER] [--out FILE.svg] [--samples FILE]
+    python -m bench profile [--claims 1500] [--source FOLDER] [--out FILE.svg] [--samples FILE]
 
 `--samples` also keeps what py-spy wrote: a line for each stack, its frames from the outermost on, and how often it was
 seen. Nothing is drawn without `--out`; the shares of each file are printed in any case.
@@ -57,7 +57,7 @@ async def record(contender: Contender, claims: int, samples: Path) -> None:
 
 def main() -> int:
     """Profile, print, draw."""
-    parser = argparse.ArgumentParser(prog="bench.profile", description="Show where a growth's CPU goes.")
+    parser = argparse.ArgumentParser(prog="bench profile", description="Show where a growth's CPU goes.")
     parser.add_argument("--claims", type=int, default=1500, help="claims that grow at once [1500]")
     parser.add_argument("--source", type=Path, help="the resizer of this checkout instead of this tree's")
     parser.add_argument("--out", type=Path, help="draw the flame graph into this file")
@@ -78,13 +78,3 @@ def main() -> int:
         title = f"resizer run while {options.claims:,} claims grow at once: where its CPU goes"
         options.out.write_text(flame.draw(stacks, title=title))
     return 0
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.exit(main())
-    except BenchError as problem:
-        sys.exit(f"bench.profile: {problem}")
-    except KeyboardInterrupt:
-        sys.exit(130)

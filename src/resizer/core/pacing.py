@@ -7,13 +7,12 @@ than a day ahead is ignored.
 """
 
 import json
-from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from resizer.core.verdict import Failure
-from resizer.model.timestamp import format_time
+from resizer.model.timestamp import format_time, parse_time
 
 REMEMBERED_FROM_S: Final = 300.0
 REMEMBERED_UP_TO_S: Final = 24 * 3600.0
@@ -87,11 +86,13 @@ def read_wait(annotation: str, *, target: str, now_s: float) -> Wait | None:
     try:
         found = json.loads(annotation)
         class_, its_target, until = found["class"], found["target"], found["notBefore"]
-        not_before_s = datetime.fromisoformat(until).timestamp()
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if not isinstance(class_, str) or its_target != target or "+" in until or not until.endswith("Z"):
+    if not isinstance(class_, str) or its_target != target:
         return None
+    if not isinstance(until, str) or "+" in until or not until.endswith("Z"):
+        return None
+    not_before_s = parse_time(until)
     if not now_s < not_before_s <= now_s + REMEMBERED_UP_TO_S:
         return None
     return Wait(class_, target, not_before_s)

@@ -1,18 +1,19 @@
 """Events of the cluster's own parts, as `kubectl describe` shows them. What cannot be told is dropped."""
 
 import contextlib
-import datetime as dt
 import secrets
+import time
 from typing import Literal
 
 from resizer.devcluster.client import EVENTS, ApiClientError, Client, Document
+from resizer.model.timestamp import format_time
 
 _MAX_MESSAGE = 1024
 
 
 def timestamp() -> str:
     """Return the time as Kubernetes writes it, in whole seconds."""
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(time.time())
 
 
 async def tell(

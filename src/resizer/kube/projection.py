@@ -208,15 +208,10 @@ def _size(size: WireSize | None, path: str) -> str:
     if size is None or not size.storage:
         return ""
     try:
-        return _checked(size.storage)
+        parse_bytes(size.storage)
     except MalformedQuantityError as error:
         raise MalformedObjectError(f"{path}: {error}") from error
-
-
-@lru_cache(maxsize=4096)
-def _checked(size: str) -> str:
-    parse_bytes(size)
-    return _intern(size)
+    return _intern(size.storage)
 
 
 def _condition(wire: WireCondition) -> Condition:

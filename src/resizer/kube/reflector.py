@@ -42,6 +42,7 @@ from resizer.model.errors import ApiError, ExpiredError, InvalidError, Throttled
 PAGE_SIZE: Final = 5000
 _MIN_PAGE_SIZE: Final = 50
 _MANY: Final = 500
+"""Objects from which on what a list leaves behind is worth giving back."""
 _YIELD_EVERY: Final = 500
 
 T = TypeVar("T", bound=Cached)

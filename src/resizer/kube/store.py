@@ -42,7 +42,7 @@ class Shelf(Generic[T]):
         *,
         key_of: Callable[[T], str],
         uid_of: Callable[[T], str],
-        is_wanted: Callable[[T], bool] | None = None,
+        is_wanted: Callable[[T], bool] = lambda _: True,
     ) -> None:
         self._key_of = key_of
         self._uid_of = uid_of
@@ -95,7 +95,7 @@ class Shelf(Generic[T]):
             self._ignored += 1
             return False
         old = self._objects.get(key)
-        if old is None and self._is_wanted is not None and not self._is_wanted(new):
+        if old is None and not self._is_wanted(new):
             return False
         if old is not None and version <= int(old.version):
             self._ignored += old.version != new.version
@@ -110,7 +110,7 @@ class Shelf(Generic[T]):
         """Take a deletion in (its final state says which object, and at what version). Tells whether it was taken."""
         key, version = self._key_of(last), int(last.version)
         old = self._objects.get(key)
-        if old is None and self._is_wanted is not None and not self._is_wanted(last):
+        if old is None and not self._is_wanted(last):
             return False
         uid = self._uid_of(last)
         if old is not None and int(old.version) > version and (not uid or self._uid_of(old) != uid):

@@ -68,7 +68,7 @@ class Transport:
 
     async def request(self, request: Request) -> bytes:
         """Make one request and return the answer's body. Raises the errors of `resizer.model.errors`."""
-        share, has_place = request.share, request.share is None
+        share, place = request.share, None
         try:
             # One deadline for waiting and asking: each of these costs a timer.
             async with asyncio.timeout_at(self._loop.time() + request.timeout_s):
@@ -76,10 +76,9 @@ class Transport:
                     answer = await self._measured(request)
                 else:
                     with await self._limiter.acquire(share) as place:
-                        has_place = True
                         answer = await self._measured(request, place)
         except _CONNECTION_ERRORS as error:
-            if not has_place:
+            if share is not None and place is None:
                 raise request.not_sent() from error
             raise request.unavailable(_describe(error, request)) from error
         if not 200 <= answer.status < 300:

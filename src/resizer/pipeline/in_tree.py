@@ -28,15 +28,14 @@ class InTreeRefuser:
             if old is not None:
                 self._said.pop(old.uid, None)
             return
-        if self._is_active():
-            self._look(new)
+        self._look(new)
 
     def volume_changed(self, old: Volume | None, new: Volume | None) -> None:
         """Take a change of a volume: its claim may have been there before it."""
         del old
         if new is not None and new.untranslatable and not new.driver:
             claim = self._objects.claim(new.claim_key)
-            if claim is not None and self._is_active():
+            if claim is not None:
                 self._look(claim)
 
     def look_at_all(self) -> None:
@@ -45,6 +44,8 @@ class InTreeRefuser:
             self._look(claim)
 
     def _look(self, claim: Claim) -> None:
+        if not self._is_active():
+            return
         volume = self._objects.volume(claim.volume_name)
         if volume is None or not volume.untranslatable or volume.driver or volume.claim_uid != claim.uid:
             return

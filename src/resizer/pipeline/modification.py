@@ -52,12 +52,11 @@ class ModificationNotice:
             if old is not None:
                 self._said.pop(old.uid, None)
             return
-        if self._modifying:
-            self._look(new)
+        self._look(new)
 
     def _look(self, claim: Claim) -> None:
         asked = claim.attributes_class
-        if not asked or asked == claim.current_attributes_class:
+        if not self._modifying or not asked or asked == claim.current_attributes_class:
             return
         volume = self._objects.volume(claim.volume_name)
         if volume is None or volume.driver not in self._modifying or volume.claim_uid != claim.uid:

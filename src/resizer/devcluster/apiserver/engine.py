@@ -22,6 +22,7 @@ from resizer.devcluster.apiserver.resource import Document, Resource
 from resizer.devcluster.apiserver.shape import normalise, ordered, unknown_fields
 from resizer.devcluster.apiserver.store import Collection, Key, Store, Version, encode
 from resizer.devcluster.apiserver.target import DeleteOptions, Target, WriteOptions, Written
+from resizer.model.timestamp import format_time
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _META_CONSTANT = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
@@ -29,7 +30,7 @@ _META_CONSTANT = ("name", "namespace", "uid", "creationTimestamp", "deletionTime
 
 def timestamp(moment: dt.datetime) -> str:
     """Write a time as Kubernetes does, in whole seconds."""
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return format_time(moment.timestamp())
 
 
 class Engine:

@@ -9,14 +9,13 @@ nudges are sent.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
 import structlog
 
 from resizer.model.errors import ApiError, ForbiddenError, NotFoundError
 from resizer.model.objects import NUDGED_AT, Pod
-from resizer.model.timestamp import format_micro_time
+from resizer.model.timestamp import format_micro_time, parse_time
 from resizer.pipeline.ports import Clock, Writer
 
 MOST: Final = 3
@@ -114,10 +113,5 @@ class Nudger:
 
 def read_times(annotation: str) -> list[float]:
     """Read the annotation's times, Unix seconds; nonsense (it is written by anybody) counts as none."""
-    times = []
-    for part in annotation[:256].split(","):
-        try:
-            times.append(datetime.fromisoformat(part.strip()).timestamp())
-        except (ValueError, OverflowError):
-            continue
-    return times[-MOST:]
+    times = [parse_time(part.strip()) for part in annotation[:256].split(",")]
+    return [unix_s for unix_s in times if unix_s > 0][-MOST:]
