@@ -1,11 +1,12 @@
 """Among 20,000 claims, 20,000 volumes and 20,000 pods: cold start, memory, and what it costs to stand still.
 
-One claim asks for more before the process starts; that it is grown ends the cold start. Then 1,000 claims grow
-without a node step and 1,000 with one, their pods in all of 20 namespaces, so that every pod of the cluster is looked
-at. The same is done among 1,000 pods, and the difference is the part of the others: while no claim waits for its node,
-and while claims of all namespaces do, whose pods are held then. Standing still is measured over 65 seconds, in which
-bookmarks come; a resync comes every ten minutes only, so what one costs is measured apart, with a shorter period, and
-its share is added.
+Two claims ask for more before the process starts, the first and the last: a claim that was read is grown while others
+are still being read, so the first one grown is one figure, and that both are ends the cold start. Then 1,000 claims
+grow without a node step and 1,000 with one, their pods in all of 20 namespaces, so that every pod of the cluster is
+looked at. The same is done among 1,000 pods, and the difference is the part of the others: while no claim waits for its
+node, and while claims of all namespaces do, whose pods are held then. Standing still is measured over 65 seconds, in
+which bookmarks come; a resync comes every ten minutes only, so what one costs is measured apart, with a shorter period,
+and its share is added.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ async def measure(how: How) -> dict[str, float]:
 
 
 async def _run(how: How, *, pods: int, quiet_s: float, resync: bool = False) -> dict[str, float]:
-    watched = 2 * GROWING + 1
-    seed = Seed(claims=CLAIMS, pods=pods, namespaces=_NAMESPACES, watched=watched, asking=1)
+    watched, asking = 2 * GROWING + 1, (0, CLAIMS - 1)
+    seed = Seed(claims=CLAIMS, pods=pods, namespaces=_NAMESPACES, watched=watched, asking=asking)
     by_node = {f"ControllerExpandVolume/vol-{n}": [{"node_expansion_required": True}] for n in range(1, GROWING + 1)}
     flags = (f"--resync-period={_RESYNC_EVERY_S:.0f}s",) if resync else ()
     async with running_rig(seed, answers=by_node) as rig:
@@ -57,11 +58,12 @@ async def _run(how: How, *, pods: int, quiet_s: float, resync: bool = False) -> 
         async with kubelets.running(), watcher.following():
             began = time.perf_counter()
             async with rig.resizer(how.contender, *flags) as resizer:
-                (ended,) = await watcher.wait(seed.claim_keys(range(1)), "2Gi", check=resizer.program.check)
+                ends = await watcher.wait(seed.claim_keys(asking), "2Gi", check=resizer.program.check)
                 cold_cpu_s = resizer.program.cpu_s()
                 if not how.contender.is_peer:
                     await resizer.wait_ready()
-                figures = {"first_claim_s": ended - began, "cold_cpu_s": cold_cpu_s}
+                figures = {"first_claim_s": min(ends) - began, "last_claim_s": max(ends) - began}
+                figures["cold_cpu_s"] = cold_cpu_s
                 figures["rss_listed_mb"] = resizer.program.rss_mb()
                 figures["rss_mb"] = await _grow(rig, resizer, watcher, seed)
                 await traffic.wait_quiet(rig)

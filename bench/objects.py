@@ -8,6 +8,7 @@ volume, 3 KB a pod. Claim `claim-7` is in namespace `bench-1` if there are two, 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,20 +23,20 @@ _BORN = "2026-11-01T08:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """What a cluster is filled with. The first `watched` claims have the label; the first `asking` ask for 2Gi."""
+    """What a cluster is filled with. Claims in `asking` ask for 2Gi; they and the first `watched` have the label."""
 
     claims: int
     pods: int = 0
     namespaces: int = 1
     watched: int = 1_000_000_000
-    asking: int = 0
+    asking: tuple[int, ...] = ()
     claims_a_pod: int = 1
 
     def namespace(self, number: int) -> str:
         """Return the namespace of a claim; the claims of one pod share it."""
         return f"bench-{number // self.claims_a_pod % self.namespaces}"
 
-    def claim_keys(self, numbers: range) -> list[tuple[str, str]]:
+    def claim_keys(self, numbers: Iterable[int]) -> list[tuple[str, str]]:
         """Return namespace and name of these claims."""
         return [(self.namespace(number), f"claim-{number}") for number in numbers]
 
@@ -48,7 +49,7 @@ def storage_class() -> Document:
 def claim(seed: Seed, number: int) -> Document:
     """Build a bound claim of 1Gi."""
     meta = _meta(f"claim-{number}", seed.namespace(number))
-    meta["labels"] |= WATCHED if number < seed.watched else {}
+    meta["labels"] |= WATCHED if number < seed.watched or number in seed.asking else {}
     meta["annotations"] = {
         "pv.kubernetes.io/bind-completed": "yes",
         "pv.kubernetes.io/bound-by-controller": "yes",
@@ -62,7 +63,7 @@ def claim(seed: Seed, number: int) -> Document:
         "metadata": meta,
         "spec": {
             "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "2Gi" if number < seed.asking else "1Gi"}},
+            "resources": {"requests": {"storage": "2Gi" if number in seed.asking else "1Gi"}},
             "volumeName": f"pv-{number}",
             "storageClassName": CLASS,
             "volumeMode": "Filesystem",

@@ -177,10 +177,8 @@ class Pipeline:
         await _ends_before(stop, leading, may_finish=elector.is_held)
 
     async def _work(self, driver: ConnectedDriver, lease: LeaseGuard, stop: asyncio.Event) -> None:
-        """Run the driver's work group once the cache can be trusted."""
+        """Run the driver's work group. Claims that are not read yet reach it as they are (docs/adr/0009)."""
         name = driver.facts.name
-        if not await _ends_before(stop, self._kube.wait_synced()):
-            return
         group = DriverGroup(driver, lease, self._around, rules=self._rules.rules_of(name))
         self._groups[name] = group
         self._in_tree.look_at_all()

@@ -11,6 +11,7 @@ Called by reflector, writer, events, secrets, pods, attachments and leases; noth
 import asyncio
 import contextlib
 import os
+import socket
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -32,6 +33,9 @@ from resizer.kube.tls import system_context
 from resizer.model.errors import ApiError, ForbiddenError
 
 # UnicodeError: a host name that cannot be looked up.
+NARROW_BYTES: Final = 64 * 1024
+"""Receive buffer of a watch that is one of many. What TLS reads at once, it keeps room for as long as the connection
+lives: up to 600 KB where the kernel's buffer has grown with a long list."""
 _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, UnicodeError)
 
 
@@ -46,15 +50,12 @@ class Transport:
         self._proxies: dict[str, URL | None] = {}
         self._loop = asyncio.get_running_loop()
         # No limit of connections here: the limiter bounds requests, so leases and watches never wait for a socket.
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0, enable_cleanup_closed=False)
+        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0)
         self._agent = f"resizer/{_version()}"
         self._exchange: Exchange | None = None
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=READ_BUFFER_BYTES,
-        )
+        self._session = _new_session(self._connector)
+        self._narrow_session = _new_session(aiohttp.TCPConnector(limit=0, socket_factory=_narrow_socket))
+        """For watches of one namespace, of which there may be many at once."""
 
     @property
     def server(self) -> str:
@@ -65,6 +66,7 @@ class Transport:
         """Close all connections."""
         self._limiter.close()
         await self._session.close()
+        await self._narrow_session.close()
 
     async def request(self, request: Request) -> bytes:
         """Make one request and return the answer's body. Raises the errors of `resizer.model.errors`."""
@@ -90,13 +92,14 @@ class Transport:
         """Open a watch and return its stream, which the caller closes. Raises the errors of `resizer.model.errors`."""
         started = self._loop.time()
         code = "<error>"
+        session = self._narrow_session if request.namespace else self._session
         try:
             async with asyncio.timeout_at(started + request.timeout_s):
                 access = await self._credentials.current()
-                response = await self._send(request, access)
+                response = await self._send(request, access, session=session)
                 if response.status == 401:
                     response.release()
-                    response = await self._send(request, await self._credentials.refresh(access))
+                    response = await self._send(request, await self._credentials.refresh(access), session=session)
                 code = str(response.status)
                 if response.status != 200:
                     async with response:
@@ -129,17 +132,19 @@ class Transport:
         body = None if request.body is None else msgspec.json.encode(request.body)
         if body is not None and self._proxy(access) is None:
             return await self._exchange_of(access).ask(request, body)
-        async with await self._send(request, access, body) as response:
+        async with await self._send(request, access, body, session=self._session) as response:
             return await _read(response, request)
 
-    async def _send(self, request: Request, access: Access, body: bytes | None = None) -> aiohttp.ClientResponse:
+    async def _send(
+        self, request: Request, access: Access, body: bytes | None = None, *, session: aiohttp.ClientSession
+    ) -> aiohttp.ClientResponse:
         headers = self._headers(access)
         if body is not None:
             headers["Content-Type"] = request.content_type
         proxy = self._proxy(access)
         # Without TLS to the server there may be TLS to the proxy, and aiohttp has no authorities (cli.lean_imports).
         context = access.ssl_context if access.ssl_context is not None or proxy is None else system_context()
-        return await self._session.request(
+        return await session.request(
             request.method,
             URL(access.server + request.target, encoded=True),
             data=body,
@@ -197,6 +202,20 @@ class Transport:
         self._telemetry.request_finished(
             verb=request.verb, resource=request.resource_name, code=code, duration_s=duration_s
         )
+
+
+def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, read_bufsize=READ_BUFFER_BYTES
+    )
+
+
+def _narrow_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket that takes no more than NARROW_BYTES at once."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+    return made
 
 
 def _teach(place: Slot, request: Request, answer: Answer, duration_s: float) -> None:

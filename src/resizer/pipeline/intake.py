@@ -1,8 +1,9 @@
 """From the cache's changes to the queues: which driver's queue, if any, a claim goes to, and when.
 
 In: every change of a claim or a volume, the end of a pod or a VolumeAttachment that is watched, and a resync tick.
-Out: keys in the queue of the driver that the claim's volume names. Whether a back-off is jumped is decided in the
-core; the intake only makes sure that somebody looks.
+Out: keys in the queue of the driver that the claim's volume names. Of claim and volume either may come first: the
+other brings the claim to its queue. Whether a back-off is jumped is decided in the core; the intake only makes sure
+that somebody looks.
 """
 
 from collections.abc import Callable

@@ -221,6 +221,24 @@ async def test_duplicate_and_reordered_events(server: ApiServer, client: Client,
     writer.close()
 
 
+async def test_watch_whose_beginning_does_not_end(server: ApiServer, client: Client, claim: Build) -> None:
+    """`hold-end` sends everything that is there, and the bookmark after it only once it is released."""
+    await client.create(CLAIMS, claim("a"))
+    hold = server.faults.add(Fault(kind="hold-end", count=1))
+    initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    reader, writer = await open_watch(server, f"&{initial}")
+    assert named(await next_events(reader)) == ["a"]
+    await hold.wait_held()
+    waiting = asyncio.ensure_future(next_events(reader))
+    await client.create(CLAIMS, claim("b"))
+    assert not waiting.done()
+    server.faults.release(hold.id)
+    (bookmark,) = await waiting
+    assert bookmark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert named(await next_events(reader)) == ["b"]
+    writer.close()
+
+
 async def test_watch_ended_by_the_server(server: ApiServer) -> None:
     """`end` closes a watch in good order, and so does `end_watches`."""
     for end in (lambda: server.faults.add(Fault(kind="end", count=1)), server.end_watches):

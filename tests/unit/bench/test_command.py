@@ -118,7 +118,7 @@ def test_folders_of_killed_benchmarks_go_and_others_stay(tmp_path):
 
 def test_seeded_objects_belong_together():
     """A claim, its volume and its pod name one another, in one namespace, whatever the number of namespaces."""
-    seed = Seed(claims=12, pods=6, namespaces=3, watched=4, asking=1, claims_a_pod=2)
+    seed = Seed(claims=12, pods=6, namespaces=3, watched=4, asking=(0, 11), claims_a_pod=2)
     for number in range(12):
         made = claim(seed, number)
         bound = volume(number, {"metadata": {**made["metadata"], "resourceVersion": "1"}})
@@ -127,6 +127,6 @@ def test_seeded_objects_belong_together():
         user = pod(seed, number // 2)
         assert user["metadata"]["namespace"] == made["metadata"]["namespace"] == seed.namespace(number)
         assert made["metadata"]["name"] in [v["persistentVolumeClaim"]["claimName"] for v in user["spec"]["volumes"]]
-        assert ("bench" in made["metadata"]["labels"]) is (number < 4)
-    asked = [claim(seed, number)["spec"]["resources"]["requests"]["storage"] for number in range(2)]
-    assert asked == ["2Gi", "1Gi"]
+        assert ("bench" in made["metadata"]["labels"]) is (number < 4 or number == 11)
+    asked = [claim(seed, number)["spec"]["resources"]["requests"]["storage"] for number in (0, 1, 10, 11)]
+    assert asked == ["2Gi", "1Gi", "1Gi", "2Gi"]

@@ -12,7 +12,8 @@ released), `lease-clock` (lease times in the request shifted by `delay_s`);
 after it was applied: `cut` (half an answer, then the end), `reset-after` (applied, then reset), `hold-after`
 (applied, not answered until released);
 on a watch, also one that is open already: `silent` (open, but nothing comes), `gone` (410), `end` (closed by the
-server); and when events go out: `duplicate` (each event twice), `reorder` (what goes out together comes backwards).
+server); on one that begins with what is there: `hold-end` (all of that comes, and that it was all only when released);
+and when events go out: `duplicate` (each event twice), `reorder` (what goes out together comes backwards).
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ BeforeKind = Literal[
 ]
 AfterKind = Literal["cut", "reset-after", "hold-after"]
 WatchKind = Literal["silent", "gone", "end"]
+InitialKind = Literal["hold-end"]
 DeliveryKind = Literal["duplicate", "reorder"]
-FaultKind = BeforeKind | AfterKind | WatchKind | DeliveryKind
+FaultKind = BeforeKind | AfterKind | WatchKind | InitialKind | DeliveryKind
 
 BEFORE = frozenset(get_args(BeforeKind))
 AFTER = frozenset(get_args(AfterKind))
 ON_WATCH = frozenset(get_args(WatchKind))
+ON_INITIAL = frozenset(get_args(InitialKind))
 ON_DELIVERY = frozenset(get_args(DeliveryKind))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -51,7 +51,7 @@ class Streams:
         """Open a watch and serve it to its end; `opened` is called once it is under way."""
         form = negotiate(call.accept)
         presenter = Presenter(resource, form, include=call.query.get("includeObject", "Metadata"))
-        feed, first = self._begin(call, resource, presenter)
+        feed, first, end = self._begin(call, resource, presenter)
         response = web.StreamResponse(headers={"Content-Type": form.content_type, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         if feed is None:
@@ -75,7 +75,7 @@ class Streams:
             try:
                 await response.prepare(request)
                 opened()
-                await watch.run(first, timeout_s=timeout_s)
+                await watch.run(first, end=end, timeout_s=timeout_s)
             except (ConnectionResetError, ConnectionAbortedError):
                 pass  # The client has gone: there is nobody to tell.
             except TimeoutError:
@@ -97,23 +97,25 @@ class Streams:
             for audience in audiences:
                 audience.discard(watch.wake)
 
-    def _begin(self, call: Call, resource: Resource, presenter: Presenter) -> tuple[Feed | None, list[bytes]]:
-        """Find where a watch begins; no feed means that its version is too old."""
+    def _begin(
+        self, call: Call, resource: Resource, presenter: Presenter
+    ) -> tuple[Feed | None, Iterable[bytes], bytes]:
+        """Find where a watch begins, with which events and their end; no feed means that its version is too old."""
         collection, selection = self._store.collection(resource), selection_of(call, resource)
         revision = revision_of_watch(call.query.get("resourceVersion", ""))
         initial = call.query.get("sendInitialEvents")
         _check_options(call.query)
         if initial is not None or revision == 0:
             feed = Feed(collection, selection, presenter, position=collection.end)
-            first = feed.present() if initial != "false" else []
-            if initial == "true":
-                first.append(presenter.bookmark(self._store.revision, ends_initial=True))
-            return feed, first
+            if initial == "false":
+                return feed, (), b""
+            end = presenter.bookmark(self._store.revision, ends_initial=True) if initial == "true" else b""
+            return feed, feed.present(), end
         try:
             feed = Feed.since(collection, selection, presenter, revision)
-            return feed, feed.take()
+            return feed, feed.take(), b""
         except CompactedError:
-            return None, []
+            return None, (), b""
 
     def _timeout_s(self, query: Mapping[str, str]) -> float:
         try:

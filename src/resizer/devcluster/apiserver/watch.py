@@ -8,10 +8,10 @@ place; when history has been dropped from under it, it is closed, as a real serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from resizer.devcluster.apiserver.failure import expired
-from resizer.devcluster.apiserver.faults import ON_DELIVERY, ON_WATCH, ActiveFault
+from resizer.devcluster.apiserver.faults import ON_DELIVERY, ON_INITIAL, ON_WATCH, ActiveFault
 from resizer.devcluster.apiserver.present import Presenter
 from resizer.devcluster.apiserver.selector import Selection
 from resizer.devcluster.apiserver.store import Change, Collection, CompactedError, decode, encode
@@ -20,6 +20,9 @@ _GAP_S = 0.004
 """A watch that was served less than this ago waits a little, so that a burst goes out in few pieces."""
 
 _MOST_BYTES_AT_ONCE = 1 << 20
+
+_PIECE_BYTES = 1 << 16
+"""What a watch begins with goes out in pieces of about this size, so that a long list arrives while it is written."""
 
 _STALLED_S = 60.0
 """A client that takes nothing for this long is given up."""
@@ -44,12 +47,12 @@ class Feed:
         feed._after = revision
         return feed
 
-    def present(self) -> list[bytes]:
-        """List what is there now as ADDED events, and go on from here."""
+    def present(self) -> Iterator[bytes]:
+        """List what is there now as ADDED events, each written when it is asked for, and go on from here."""
         self._position = self._collection.end
         objects = self._collection.objects
-        found = (objects[key] for key in self._collection.keys(self._selection.namespace))
-        return [self._presenter.event(b"ADDED", v.raw) for v in found if self._selection.matches(v)]
+        found = [objects[key] for key in self._collection.keys(self._selection.namespace)]
+        return (self._presenter.event(b"ADDED", v.raw) for v in found if self._selection.matches(v))
 
     def take(self) -> list[bytes]:
         """Take the events that are new, a bounded number of bytes; raise CompactedError if some of them are lost."""
@@ -95,7 +98,7 @@ class Watch:
         feed: Feed,
         presenter: Presenter,
         *,
-        write: Callable[[bytes], Awaitable[None]],
+        write: Callable[[bytes | bytearray], Awaitable[None]],
         strike: Strike,
         revision: Callable[[], int],
         bookmark_every_s: float | None,
@@ -122,14 +125,18 @@ class Watch:
         self._over = True
         self._bell.set()
 
-    async def run(self, first: list[bytes], *, timeout_s: float) -> None:
-        """Serve until the time is up, the server stops, or history is lost."""
+    async def run(self, first: Iterable[bytes], *, end: bytes = b"", timeout_s: float) -> None:
+        """Send what the watch begins with, and serve until the time is up, the server stops, or history is lost.
+
+        `end` is the bookmark that tells that `first` was all, if the client wants to know.
+        """
         loop = asyncio.get_running_loop()
         timers = [loop.call_later(timeout_s, self.end)]
         if self._bookmark_every_s is not None:
             timers.append(loop.call_later(self._bookmark_every_s, self._ring_for_bookmark))
         try:
-            await self._serve(loop, first)
+            await self._send_first(first, end)
+            await self._serve(loop)
         finally:
             self._over = True
             for timer in timers:
@@ -141,12 +148,33 @@ class Watch:
             self._bell.set()
             asyncio.get_running_loop().call_later(self._bookmark_every_s, self._ring_for_bookmark)
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop, first: list[bytes]) -> None:
-        events, served_at = first, 0.0
+    async def _send_first(self, events: Iterable[bytes], end: bytes) -> None:
+        piece = bytearray()
+        for event in events:
+            piece += event
+            if len(piece) >= _PIECE_BYTES:
+                await self._send(piece)
+                piece = bytearray()
+                if self._over:
+                    return
+        fault = self._strike(ON_INITIAL) if end else None
+        if fault is not None:
+            await self._send(piece)
+            await fault.hold()
+            piece = bytearray()
+        if (piece or end) and not self._over:
+            await self._send(piece + end)
+
+    async def _send(self, data: bytes | bytearray) -> None:
+        async with asyncio.timeout(_STALLED_S):
+            await self._write(data)
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        events: list[bytes] = []
+        served_at = loop.time()
         while True:
             if events:
-                async with asyncio.timeout(_STALLED_S):
-                    await self._write(b"".join(events))
+                await self._send(b"".join(events))
                 served_at = loop.time()
             if self._over:
                 return
