@@ -9,6 +9,7 @@ tells. Which fields a patch may touch is decided by who builds it (core), not he
 from collections.abc import Callable
 from typing import TypeVar
 
+from resizer.kube.answer import printable
 from resizer.kube.decode import Decoder, Malformed
 from resizer.kube.limiter import Share
 from resizer.kube.request import MERGE_PATCH, Request
@@ -19,7 +20,7 @@ from resizer.model.errors import NotFoundError
 from resizer.model.objects import Claim, Pod, Volume
 from resizer.pipeline.ports import JsonObject
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Claim | Volume | Pod)
 
 
 class KubeWriter:
@@ -94,6 +95,10 @@ class KubeWriter:
         found = decoder.decode(await self._transport.request(request))
         if isinstance(found, Malformed):
             raise request.unavailable(f"the server's answer cannot be read: {found.reason}")
+        key = found.name if isinstance(found, Volume) else found.key
+        if key != request.object_name:
+            # A proxy that mixes up its connections: nothing may come of that, least of all a growth.
+            raise request.unavailable(f"the server's answer is about {printable(key, limit=300)}")
         return found
 
 

@@ -297,6 +297,31 @@ async def test_names_cannot_leave_their_place_in_the_path():
     assert asked == ["/api/v1/namespaces/n/persistentvolumeclaims/..%2Fsecrets%2Fx%3Fy%3Dz%23w"]
 
 
+@pytest.mark.parametrize("namespace", ["n", "m"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda writer: writer.read_claim("n/a"),
+        lambda writer: writer.patch_claim_status(CLAIM.decode(json.dumps(claim("a")).encode()), {}),
+    ],
+    ids=["read", "patch"],
+)
+async def test_an_answer_about_another_object_is_none(ask, namespace):
+    """As from a proxy that mixes up its connections: an error that names both, and the cache is left alone."""
+    other = claim("b" if namespace == "n" else "a", version=7)
+    other["metadata"]["namespace"] = namespace
+
+    async def handle(_request):
+        return web.json_response(other)
+
+    async with client_of(handle) as client:
+        with pytest.raises(errors.UnavailableError) as caught:
+            await ask(client.writer)
+        assert "n/a" in str(caught.value)
+        assert f"the server's answer is about {namespace}/{other['metadata']['name']}" in str(caught.value)
+        assert list(client.store.claims()) == []
+
+
 async def test_requests_of_all_claims_share_few_connections():
     """Keep-alive: a hundred reads one after the other use one connection."""
     connections = set()
