@@ -51,7 +51,8 @@ _EDITS = "foreign edits of cached claims per second"
 
 _RSS = (("rss_mb", "resident"), ("peak_mb", "most ever"))
 _COLD = (
-    ("first_served_net_s", "first claim grown"),
+    ("first_served_net_s", "first claim of the lists grown"),
+    ("last_served_net_s", "last claim grown"),
     ("start_cpu_s", "CPU of the resizer"),
     ("start_api_server_cpu_s", "CPU of the API server"),
 )

@@ -49,7 +49,7 @@ async def measure_claims(counts: tuple[int, ...], *, rounds: int, say: Say) -> l
 
 
 async def _start_cold(rig: Rig, count: int) -> Point:
-    growing = asyncio.create_task(rig.tell(do="grow", count=1))
+    growing = asyncio.create_task(rig.tell(do="grow", ends=True))
     await asyncio.sleep(0.2)  # the edit stands before the resizer starts
     began, before = time.monotonic(), rig.look()
     async with rig.running_resizer() as resizer:
@@ -61,7 +61,8 @@ async def _start_cold(rig: Rig, count: int) -> Point:
         await asyncio.sleep(_IDLE_S)
         return {
             "claims": count,
-            "first_served_s": grown["done_at"] - began,
+            "first_served_s": grown["asked_at"] + min(grown["seconds"]) - began,
+            "last_served_s": grown["done_at"] - began,
             "start_cpu_s": started,
             "start_api_server_cpu_s": start.api_server.cpu,
             **start.shares(),

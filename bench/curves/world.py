@@ -6,6 +6,7 @@ client competes with it for the machine's two cores. The world also tells when a
 was stored; what the resizer lists, watches and writes goes through the socket, TLS, authentication and validation.
 
     in:  {"do": "grow", "count": 100}        out: {"asked_at": ..., "done_at": ..., "seconds": [...]}
+         {"do": "grow", "ends": true}             the same, of the first and the last claim
          {"do": "edit", "rate": 500}              {"edits": 4012}        edits made since the rate was last set
          {"do": "look"}                           {"requests": 1234}     requests answered so far
 
@@ -21,7 +22,7 @@ import json
 import signal
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,15 @@ class World:
         store.put(self._claims, key, claim)
         return key
 
-    async def grow(self, count: int) -> dict[str, Any]:
-        """Ask for 1Gi more than ever before on the first claims; return when all of them have it."""
+    async def grow(self, numbers: Iterable[int]) -> dict[str, Any]:
+        """Ask for 1Gi more than ever before on these claims; return when all of them have it."""
         self._gib += 1
         self._waits_for = f"{self._gib}Gi"
         self._done.clear()
         self._all_done.clear()
         asked_at = time.monotonic()
-        for index, key in enumerate(self._keys[:count]):
+        for index, number in enumerate(numbers):
+            key = self._keys[number]
             document = self._claims.objects[key].document()
             document["spec"]["resources"]["requests"]["storage"] = self._waits_for
             self._asked[key] = time.monotonic()
@@ -221,7 +223,7 @@ class World:
     async def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """Do what one line says."""
         if order["do"] == "grow":
-            return await self.grow(order["count"])
+            return await self.grow((0, len(self._keys) - 1) if order.get("ends") else range(order["count"]))
         if order["do"] == "edit":
             made, self._rate = self._edits, float(order["rate"])
             return {"edits": made}
