@@ -6,13 +6,17 @@ by leaving a point out and predicting it from the others. The rate of many claim
 server and for the driver, and each write comes back as an event to every shard. The same simulation of one process on
 two shared cores is checked against the measured curve.
 
-    python -m bench.simulation [--shards 1,2,4,8] [--claims 20000,100000,1000000] [--json] [--results DIR]
+    python -m bench.simulation [--shards 1,2,4,8] [--claims 20000,100000,1000000] [--speed 2.6] [--json] [--results DIR]
+
+What a request costs a real API server was measured on another machine than the curves. `--speed` says how many times
+quicker that one is: all other CPU of a plan is divided by it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -53,6 +57,10 @@ class Line:
         """The value at x."""
         return self.base + self.slope * x
 
+    def divided(self, by: float) -> Line:
+        """The same with values so many times smaller."""
+        return Line(self.base / by, self.slope / by)
+
     @classmethod
     def through(cls, points: Sequence[tuple[float, float]]) -> Line:
         """Fit so that the squares of the *relative* errors are least: a small point counts as much as a large one."""
@@ -78,6 +86,20 @@ class Costs:
     wake_cpu_s: float
     spared_s: float
     """What an object of another shard spares: its decoding beyond the uid that decides, and the cache."""
+
+    def on_quicker(self, speed: float) -> Costs:
+        """The same on a machine so many times quicker."""
+        return Costs(
+            memory_mb=self.memory_mb,
+            start_cpu_s=self.start_cpu_s.divided(speed),
+            start_api_cpu_s=self.start_api_cpu_s.divided(speed),
+            resize_cpu_s=self.resize_cpu_s / speed,
+            driver_cpu_s=self.driver_cpu_s / speed,
+            request_cpu_s=self.request_cpu_s / speed,
+            event_cpu_s=self.event_cpu_s / speed,
+            wake_cpu_s=self.wake_cpu_s / speed,
+            spared_s=self.spared_s / speed,
+        )
 
 
 @dataclass(frozen=True)
@@ -297,8 +319,9 @@ def main() -> int:
     except BenchError as error:
         print(f"bench.simulation: {error}", file=sys.stderr)
         return 1
+    there = costs.on_quicker(options.speed)
     plans = [
-        plan(costs, shards=shards, claims=claims, api_cores=options.api_cores, burst=options.burst)
+        plan(there, shards=shards, claims=claims, api_cores=options.api_cores, burst=options.burst)
         for claims in options.claims
         for shards in options.shards
     ]
@@ -316,10 +339,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shards", type=numbers, default=(1, 2, 4, 8))
     parser.add_argument("--claims", type=numbers, default=(20_000, 100_000, 1_000_000))
     parser.add_argument("--api-cores", type=int, default=8, help="cores of the API server and its etcd")
+    parser.add_argument("--speed", type=_factor, default=1.0, help="of the plans' machine, in those of the curves")
     parser.add_argument("--burst", type=int, default=2_000, help="claims edited at once")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the measured curves")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     return parser
+
+
+def _factor(text: str) -> float:
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0: write it as 2.6")
+    return factor
 
 
 if __name__ == "__main__":

@@ -124,10 +124,13 @@ def _derived(point: dict[str, float]) -> dict[str, float]:
 
 
 def _draw_panel(axis: Axes, panel: Panel, xs: list[float], points: list[dict[str, float]]) -> None:
+    ends = [points[-1][name] for name, _ in panel.lines]
     for (name, label), colour in zip(panel.lines, _COLOURS, strict=False):
         ys = [p[name] for p in points]
         axis.plot(xs, ys, marker="o", markersize=4, color=colour, label=label)
-        axis.annotate(f"{ys[-1]:.3g}", (xs[-1], ys[-1]), xytext=(4, 4), textcoords="offset points", color=colour)
+        # Below its line where another one ends just above.
+        above = -11 if any(ys[-1] < end < 1.1 * ys[-1] for end in ends) else 4
+        axis.annotate(f"{ys[-1]:.3g}", (xs[-1], ys[-1]), xytext=(4, above), textcoords="offset points", color=colour)
     axis.set_title(panel.title, loc="left", fontsize=11)
     axis.set_xlabel(panel.x_label)
     axis.set_ylabel(panel.y_label)

@@ -187,3 +187,21 @@ def test_missing_figures_are_named(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "curve-claims.json" in said
     assert "measure" in said
+
+
+def test_a_quicker_machine_makes_everything_cheaper_but_memory():
+    """CPU of every kind is divided; what is held is the same."""
+    here, there = (plan(c, shards=2, claims=100_000, api_cores=64, burst=200) for c in (COSTS, COSTS.on_quicker(2.0)))
+    assert there["memory_mb"] == here["memory_mb"]
+    assert there["start_s"] == pytest.approx(here["start_s"] / 2, rel=0.05)
+    assert there["lasting_per_s"] == pytest.approx(2 * here["lasting_per_s"], rel=0.01)
+    assert there["foreign_event_cpu_percent"] == pytest.approx(here["foreign_event_cpu_percent"], rel=0.02)
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_a_speed_that_is_no_factor_is_refused(speed, monkeypatch, capsys):
+    """One line says what to write instead."""
+    monkeypatch.setattr("sys.argv", ["bench.simulation", f"--speed={speed}"])
+    with pytest.raises(SystemExit):
+        simulation.main()
+    assert "write it as 2.6" in capsys.readouterr().err
