@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from resizer.devcluster.apiserver.faults import Fault
-from resizer.devcluster.endpoint import CLAIMS
+from resizer.devcluster.endpoint import CLAIMS, EVENTS
 from tests.e2e.in_process import pipeline_in_process
-from tests.e2e.rig import Rig, is_grown_to, running_rig
+from tests.e2e.rig import WITHIN_S, Rig, is_grown_to, running_rig
 from tests.scripted_driver import Plan
 
 EXPAND = "ControllerExpandVolume"
@@ -55,6 +55,26 @@ async def test_a_claim_whose_other_half_is_read_later_waits_for_it(tmp_path, lat
             rig.server.faults.release(held.id)
             await rig.wait_claim(is_grown_to("5Gi"))
             assert not [line for line in pipeline.log("claim.looked_at") if line["outcome"] != "grown"]
+
+
+@pytest.mark.parametrize("late", BOTH)
+async def test_a_wish_for_another_class_is_answered_whichever_half_is_read_later(tmp_path, late):
+    """That volumes are not modified is said when claim and volume are both known, as if they had been at the start."""
+    modifies = Plan(controller_capabilities=("EXPAND_VOLUME", "MODIFY_VOLUME"))
+    async with running_rig(tmp_path, modifies) as rig:
+        await rig.place()
+        wish = {"spec": {"volumeAttributesClassName": "gold"}}
+        await rig.client.patch(CLAIMS, "data", wish, namespace="default")
+        (held,) = _hold(rig, "hold-before", late)
+        async with pipeline_in_process(rig, leader_election=False) as pipeline:
+            await held.wait_held()
+            await pipeline.wait_log("group.started")
+            rig.server.faults.release(held.id)
+            async with asyncio.timeout(WITHIN_S):
+                events = []
+                while not events:
+                    events = (await rig.client.list(EVENTS, namespace="default")).items
+    assert [event["reason"] for event in events] == ["VolumeModifyUnsupported"]
 
 
 async def test_a_list_that_breaks_off_and_begins_again_grows_nothing_twice(tmp_path):

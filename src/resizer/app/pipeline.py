@@ -87,6 +87,7 @@ class Pipeline:
         kube.store.subscribe_volumes(self._in_tree.volume_changed)
         self._modification = ModificationNotice(kube.store, kube.events)
         kube.store.subscribe_claims(self._modification.claim_changed)
+        kube.store.subscribe_volumes(self._modification.volume_changed)
         self._nudger = Nudger(kube.writer, now=time.time, on_refused=self._refusals.append)
         self._around = Surroundings(
             objects=kube.store,

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from resizer.model.driver import DriverFacts
-from resizer.model.objects import Claim
+from resizer.model.objects import Claim, Volume
 from resizer.pipeline.ports import EventSink, Objects
 
 REASON: Final = "VolumeModifyUnsupported"
@@ -53,6 +53,14 @@ class ModificationNotice:
                 self._said.pop(old.uid, None)
             return
         self._look(new)
+
+    def volume_changed(self, old: Volume | None, new: Volume | None) -> None:
+        """Take a change of a volume: its claim may have been there before it."""
+        del old
+        if new is not None and new.driver in self._modifying:
+            claim = self._objects.claim(new.claim_key)
+            if claim is not None:
+                self._look(claim)
 
     def _look(self, claim: Claim) -> None:
         asked = claim.attributes_class
