@@ -75,7 +75,7 @@ async def play_through(
         for case in cases:
             _seed(rig, case)
         rig.start(**SETTINGS)
-        await rig.wait(lambda: len(rig.logged("group.started")) == 2)
+        await rig.wait(lambda: has_begun(rig))
         if disturb is not None:
             await disturb(rig)
         await rig.wait_quiet(QUIET_S)
@@ -91,6 +91,12 @@ async def play_through(
             calls.setdefault(call.request["volume_id"], []).append(call)
         events = _events(rig)
         return [_read(rig, case, calls.get(f"h-{name_of(case)}", []), events) for case in cases]
+
+
+def has_begun(rig: Rig) -> bool:
+    """Whether both drivers are served and all claims and volumes are read."""
+    read = {line["resource"] for line in rig.logged("watch.synced")}
+    return len(rig.logged("group.started")) == 2 and read >= {"persistentvolumeclaims", "persistentvolumes"}
 
 
 def _fields(plan: Plan) -> dict[str, Any]:

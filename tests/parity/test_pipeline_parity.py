@@ -5,7 +5,7 @@ import pytest
 from resizer.devcluster.apiserver.faults import Fault
 from tests.component.pipeline.rig import Rig
 from tests.parity.differences import expect
-from tests.parity.harness import SETTINGS, play_through
+from tests.parity.harness import SETTINGS, has_begun, play_through
 from tests.parity.recorded import Case, read_cases
 from tests.parity.report import Report
 
@@ -59,7 +59,7 @@ async def _harm(rig: Rig) -> None:
         await rig.kill()
         rig.logs.clear()
         rig.start(**SETTINGS)
-    await rig.wait(lambda: len(rig.logged("group.started")) == 2, timeout_s=30)
+    await rig.wait(lambda: has_begun(rig), timeout_s=30)
     assert all(fault.hits for fault in rig.server.faults), "each kind of harm was done"
     rig.server.faults.clear()
 
