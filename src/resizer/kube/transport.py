@@ -1,4 +1,4 @@
-"""Requests to the API server, over one pool of aiohttp's connections. Each is tried once and has a deadline.
+"""Requests to the API server, over aiohttp's connections. Each is tried once and has a deadline.
 
 Every outcome is the body or one error of `resizer.model.errors`. The only second try is after a 401, with
 credentials read again. Requests pass the limiter, except those without a share (leases, watches). What has a body goes
@@ -32,10 +32,10 @@ from resizer.kube.telemetry import KubeTelemetry
 from resizer.kube.tls import system_context
 from resizer.model.errors import ApiError, ForbiddenError
 
-# UnicodeError: a host name that cannot be looked up.
 NARROW_BYTES: Final = 64 * 1024
 """Receive buffer of a watch that is one of many. What TLS reads at once, it keeps room for as long as the connection
 lives: up to 600 KB where the kernel's buffer has grown with a long list."""
+# UnicodeError: a host name that cannot be looked up.
 _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, UnicodeError)
 
 
@@ -211,7 +211,7 @@ def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 
 
 def _narrow_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Make a socket that takes no more than NARROW_BYTES at once."""
+    """Make a socket that takes about NARROW_BYTES at once; by itself the kernel would let it take megabytes."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)

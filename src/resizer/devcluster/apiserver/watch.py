@@ -162,12 +162,13 @@ class Watch:
             await self._send(piece)
             await fault.hold()
             piece = bytearray()
-        if (piece or end) and not self._over:
+        if not self._over:
             await self._send(piece + end)
 
     async def _send(self, data: bytes | bytearray) -> None:
-        async with asyncio.timeout(_STALLED_S):
-            await self._write(data)
+        if data:
+            async with asyncio.timeout(_STALLED_S):
+                await self._write(data)
 
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         events: list[bytes] = []
