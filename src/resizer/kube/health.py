@@ -88,6 +88,11 @@ class WatchHealth:
         if isinstance(error, ForbiddenError):
             self._wake(error)
 
+    def note_listed_instead(self, error: ApiError) -> None:
+        """A WatchList was refused, and a list is asked for."""
+        self._attempt_at = self._loop.time()
+        log.info("watch.listed_instead", resource=self._resource, error=str(error), next="it is listed in pages")
+
     def note_synced(self, *, objects: int, deleted_meanwhile: int) -> None:
         """A whole list was processed."""
         if not self.synced:

@@ -162,24 +162,36 @@ class Reflector(Generic[T]):
             return "expired"
         except ApiError as error:
             self.health.note_failure(error)
-            if not self._version and error.status >= 500:
-                self._watch_list = False  # others may be served where WatchList is not
             return "error"
         return "closed"
 
     async def _list_and_watch(self) -> None:
-        if not self._version and not self._watch_list:
+        if not self._version and self._watch_list:
+            try:
+                await self._watch(floor=self._shelf.begin_list())
+            except ApiError as error:
+                if not self._may_list_instead(error):
+                    raise
+                self.health.note_listed_instead(error)
+                self._watch_list = False
+                self._has_watch_list &= not isinstance(error, InvalidError)  # it has none, and is not asked again
+            else:
+                return
+        if not self._version:
             await self._list()
-        floor = self._shelf.begin_list() if not self._version else 0
-        try:
-            stream = await self._open()
-        except InvalidError:
-            if self._version or not self._watch_list:
-                raise
-            # The server has no WatchList: it refuses sendInitialEvents. It is not asked again.
-            self._has_watch_list = self._watch_list = False
-            await self._list()
-            stream = await self._open()
+        await self._watch(floor=0)
+
+    def _may_list_instead(self, error: ApiError) -> bool:
+        """Whether a list may be had at once where a WatchList came to no end.
+
+        An old server refuses `sendInitialEvents`; one whose etcd is too old to tell of its progress (before 3.5.13)
+        opens the watch and ends it with an internal error.
+        """
+        return not self._version and (isinstance(error, InvalidError) or error.status >= 500)
+
+    async def _watch(self, *, floor: int) -> None:
+        """Watch until that ends; without a version, as a WatchList."""
+        stream = await self._open()
         if not self._version:
             self._watch_list = False  # until its end has come
         try:

@@ -137,7 +137,10 @@ UNFINISHED = {
 
 @pytest.mark.parametrize("unfinished", UNFINISHED.values(), ids=UNFINISHED)
 async def test_a_watchlist_that_does_not_come_to_its_end_is_followed_by_a_list(unfinished):
-    """Whatever is wrong with WatchList, a list in pages gets there; the next fresh list is a WatchList again."""
+    """Whatever is wrong with WatchList, a list in pages gets there, at once if it was refused.
+
+    The next fresh list is a WatchList again.
+    """
 
     class Server(OldServer):
         async def watch(self, request, query):
@@ -158,6 +161,7 @@ async def test_a_watchlist_that_does_not_come_to_its_end_is_followed_by_a_list(u
         await client.wait_synced()
         assert len(list(client.store.claims())) == 3
         assert client.claim_reflector._watch_list
+        assert client.claim_reflector.restarts == (unfinished is UNFINISHED["an end"])
 
 
 async def test_a_server_that_knows_nothing_of_initial_events_is_listed():
