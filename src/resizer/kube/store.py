@@ -204,11 +204,6 @@ class Store:
         """All volumes, a snapshot that later changes do not disturb."""
         return self.volume_shelf.values()
 
-    def claim_of(self, volume: Volume) -> Claim | None:
-        """Return the claim that the volume's `claimRef` names, if its uid agrees."""
-        claim = self.claim_shelf.get(volume.claim_key) if volume.claim_name else None
-        return claim if claim is not None and claim.uid == volume.claim_uid else None
-
     def subscribe_claims(self, listener: Listener[Claim]) -> Callable[[], None]:
         """Call `listener(old, new)` on every change of a claim; None stands for "not there"."""
         return self.claim_shelf.subscribe(listener)

@@ -92,14 +92,13 @@ class Transport:
         """Open a watch and return its stream, which the caller closes. Raises the errors of `resizer.model.errors`."""
         started = self._loop.time()
         code = "<error>"
-        session = self._narrow_session if request.namespace else self._session
         try:
             async with asyncio.timeout_at(started + request.timeout_s):
                 access = await self._credentials.current()
-                response = await self._send(request, access, session=session)
+                response = await self._send(request, access)
                 if response.status == 401:
                     response.release()
-                    response = await self._send(request, await self._credentials.refresh(access), session=session)
+                    response = await self._send(request, await self._credentials.refresh(access))
                 code = str(response.status)
                 if response.status != 200:
                     async with response:
@@ -132,18 +131,17 @@ class Transport:
         body = None if request.body is None else msgspec.json.encode(request.body)
         if body is not None and self._proxy(access) is None:
             return await self._exchange_of(access).ask(request, body)
-        async with await self._send(request, access, body, session=self._session) as response:
+        async with await self._send(request, access, body) as response:
             return await _read(response, request)
 
-    async def _send(
-        self, request: Request, access: Access, body: bytes | None = None, *, session: aiohttp.ClientSession
-    ) -> aiohttp.ClientResponse:
+    async def _send(self, request: Request, access: Access, body: bytes | None = None) -> aiohttp.ClientResponse:
         headers = self._headers(access)
         if body is not None:
             headers["Content-Type"] = request.content_type
         proxy = self._proxy(access)
         # Without TLS to the server there may be TLS to the proxy, and aiohttp has no authorities (cli.lean_imports).
         context = access.ssl_context if access.ssl_context is not None or proxy is None else system_context()
+        session = self._narrow_session if request.verb == "watch" and request.namespace else self._session
         return await session.request(
             request.method,
             URL(access.server + request.target, encoded=True),

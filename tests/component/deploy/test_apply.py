@@ -21,8 +21,6 @@ from tests.unit.deploy.chart import of_kind, read_all
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 DOCUMENTS = read_all("deploy/install.yaml")
 UNKNOWN_TO_DEVELOPMENT = {"Deployment", "PodDisruptionBudget"}
-
-
 VERSIONS = ("get", "-f", "-", "-o", "jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion}, {end}")
 
 

@@ -128,9 +128,10 @@ async def test_a_pod_watch_in_trouble_recovers_like_any_other(server, tmp_path):
     async with opened(server, tmp_path) as client, running(client.run_sources()):
         pods = client.pods.hold("default")
         await pods.wait_synced()
-        server.faults.add(Fault(kind="gone", verb="watch", resource="pods", count=1))
+        gone = server.faults.add(Fault(kind="gone", verb="watch", resource="pods", count=1))
         server.create("", "pods", pod("db-0", "data"))
         await until(lambda: pods.pod("db-0") is not None)
+        assert gone.hits == 1
 
 
 PEERS_RULES = [

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resizer.kube.store import MAX_MARKERS, Shelf, Store
-from resizer.model.objects import Claim, Volume
+from resizer.model.objects import Claim
 
 
 def claim(version, *, name="data", uid="u1", size=""):
@@ -146,15 +146,6 @@ def test_what_is_not_wanted_takes_the_place_of_what_was():
     assert made.get("shop/data").uid == "u2"
     assert made.remove(claim(6, uid="u2"))
     assert made.get("shop/data") is None
-
-
-def test_the_claim_of_a_volume_is_found_by_name_and_uid():
-    """A volume whose claimRef has another uid has no claim here."""
-    store = Store()
-    store.claim_shelf.put(claim(1))
-    volume = Volume("pv", "v", "1", claim_namespace="shop", claim_name="data", claim_uid="u1")
-    assert store.claim_of(volume) == claim(1)
-    assert store.claim_of(Volume("pv", "v", "1", claim_namespace="shop", claim_name="data", claim_uid="u0")) is None
 
 
 def test_a_snapshot_is_not_disturbed_by_changes():
