@@ -23,8 +23,11 @@ from tests.parity.simulation import Answer, Simulation
 UID = "00000000-0000-4000-8000-000000000001"
 
 
-def play(case: Case, *, patience_s: float = 0.0) -> tuple[dict[str, Any], Simulation]:
-    """Play the case; return the outcome and the world it left. `patience_s`: read that much later."""
+def play(case: Case, *, patience_s: float = 0.0, dies_after: int = 0) -> tuple[dict[str, Any], Simulation]:
+    """Play the case; return the outcome and the world it left. `patience_s`: read that much later.
+
+    `dies_after`: the process is killed after so many writes and calls, and another one goes on.
+    """
     scenario = case.scenario
     facts = DriverFacts(DRIVER, controller_expansion=not case.node_only)
     world = Simulation(
@@ -34,6 +37,7 @@ def play(case: Case, *, patience_s: float = 0.0) -> tuple[dict[str, Any], Simula
         answer=_answer(case),
         policy=Policy(Limits(RETRY_START_S, RETRY_MAX_S)),
         users=Users(running_pod=scenario.get("pod") == "Running"),
+        dies_after=dies_after,
     )
     world.appear()
     until_s = case.read_after_s + patience_s

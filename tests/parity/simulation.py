@@ -56,6 +56,10 @@ Answer = Callable[[CallDriver, int], Expansion | Failure]
 """What the driver answers to a call, the n-th (from 0)."""
 
 
+class KilledError(Exception):
+    """The process was killed after a step."""
+
+
 def canonical(text: str) -> str:
     return parse_quantity(text).canonical
 
@@ -130,6 +134,9 @@ class Simulation:
     roll: float = 0.0
     memory: Memory = field(default_factory=Memory)
     due_s: float | None = None
+    dies_after: int = 0
+    """After so many steps that somebody else can see (writes, calls) the process is killed, once; 0: never."""
+    steps: int = 0
     calls: list[CallDriver] = field(default_factory=list)
     call_times: list[float] = field(default_factory=list)
     events: list[Say] = field(default_factory=list)
@@ -160,7 +167,11 @@ class Simulation:
         """Let time pass, looking whenever a look is due."""
         while self.due_s is not None and self.due_s <= until_s:
             self.now_s = max(self.now_s, self.due_s)
-            settle = self.look()
+            try:
+                settle = self.look()
+            except KilledError:
+                self.restart()
+                continue
             delay_s = settle.requeue_after_s
             self.due_s = None if delay_s is None else self.now_s + delay_s
         self.now_s = max(self.now_s, until_s)
@@ -184,6 +195,7 @@ class Simulation:
                     return step.effect
                 case ObserveUsers():
                     users = self.users
+                    continue
                 case RecordClaim(body, then):
                     self._write_claim(body)
                     observation = then
@@ -196,7 +208,14 @@ class Simulation:
                     observation = self._call(step.effect)
                 case AwaitNode():
                     observation = NodeAwaited(None)
+                    continue
+            self._survive()
         raise AssertionError(f"no end after {MOST_STEPS} steps, last {observation}")
+
+    def _survive(self) -> None:
+        self.steps += 1
+        if self.steps == self.dies_after:
+            raise KilledError
 
     def _write_claim(self, body: JsonObject) -> None:
         assert self.claim is not None

@@ -1,20 +1,28 @@
 """The core, alone, decides every recorded case as the peer did, save for the intended differences."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from resizer.model.quantity import parse_bytes
 from tests.parity.differences import DIFFERENCES, Expectation, expect
 from tests.parity.play import play
 from tests.parity.recorded import Case, read_cases
 
 CASES = tuple(read_cases())
+MOST_KILLS = 6
+"""A growth has four steps that others see; what follows is the same again."""
 BOUND = ("claim", "volume", "calls")
 
 
 def _agrees(case: Case, expected: Expectation) -> bool:
     outcome, _ = play(case, patience_s=expected.patience_s)
     return {key: outcome[key] for key in BOUND} == expected.outcome
+
+
+def _allocated(outcome: dict[str, Any]) -> int:
+    return parse_bytes(outcome["claim"]["allocated"] or "0")
 
 
 def test_every_recorded_case_is_there():
@@ -75,3 +83,25 @@ def test_success_is_announced_where_the_peer_announced_it():
         if not recorded <= said:
             silent.append((case.label, sorted(recorded - said), outcome["claim"]))
     assert not silent
+
+
+def test_killed_after_any_step_every_case_ends_the_same():
+    """Law 7, from every recorded state and not only from those that a resize leaves behind.
+
+    Targets that only a hand could write (below the wish, or above it) may be passed over by the next process, which
+    sees the volume's new size: it grows the claim to the wish itself.
+    """
+    lost = []
+    for case in CASES:
+        answers = case.scenario.get("answer", {}).get("codes", ["OK"])
+        if len(set(answers)) > 1 or "then" in case.scenario:
+            continue  # who hears which answer, and which attempt an edit meets, is another story after a restart
+        whole, world = play(case)
+        for step in range(1, min(world.steps, MOST_KILLS) + 1):
+            ended, _ = play(case, dies_after=step)
+            aims_elsewhere = _allocated(ended) != _allocated(whole) and _allocated(ended) >= parse_bytes(
+                case.size("spec")
+            )
+            if not aims_elsewhere and (ended["claim"], ended["volume"]) != (whole["claim"], whole["volume"]):
+                lost.append(f"{case.label}, killed after step {step}: {ended['claim']}, whole {whole['claim']}")
+    assert not lost, f"{len(lost)}:\n" + "\n".join(lost[:20])

@@ -66,6 +66,9 @@ def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expand
         # Somebody else acted in our place: what they recorded since is newer than this answer.
         return restart(claim, snapshot, memory, policy, reason="the target was changed by somebody else")
     body = _volume_body(claim, volume, snapshot, observation)
+    if body and claim.state in NODES_TURN and volume.capacity_bytes < target.size_bytes:
+        # Once the volume has the size, a process that begins anew would leave the rest to the node.
+        return Step(RecordClaim(status.record_under_way(claim), then=observation), memory)
     if body:
         return Step(RecordVolume(body, then=observation), memory)
     if expansion.node_expansion_required:

@@ -138,6 +138,13 @@ def record_failure(claim: Claim, failure: Failure, *, rewrite_message: bool, ret
     return change.patch()
 
 
+def record_under_way(claim: Claim) -> JsonObject:
+    """Step 1 again, for a claim whose volume had less than its node was told: what follows is the controller's."""
+    change = ClaimChange(claim)
+    change.state(CONTROLLER_RESIZE_IN_PROGRESS)
+    return change.patch()
+
+
 def record_node_pending(claim: Claim, *, now: str) -> JsonObject:
     """Step 4, when the node must act."""
     change = ClaimChange(claim)
