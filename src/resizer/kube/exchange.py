@@ -88,6 +88,8 @@ async def read_answer(
     status: int, headers: Mapping[str, str], content: aiohttp.StreamReader, request: Request
 ) -> Answer:
     """Read a body to its end. Raises UnavailableError for one that is too long; the connection is to be closed then."""
+    if content.is_eof() and content.total_bytes <= request.max_bytes:
+        return Answer(status, headers, content.read_nowait())  # as most: it came together with its head
     length = headers.get("Content-Length", "")
     if length.isdecimal() and int(length) <= request.max_bytes:
         return Answer(status, headers, await content.read())

@@ -221,6 +221,8 @@ class Limiter:
             delay_s = self._serve_share(share, now) if self._waiting[share] else None
             if delay_s is not None:
                 delays.append(delay_s)
+            elif self._waiting[share]:
+                break  # no place: what comes after these has none either
         if delays:
             self._timer = self._loop.call_later(min(delays), self._serve)
 

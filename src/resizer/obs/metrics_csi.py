@@ -4,6 +4,7 @@ Implements the telemetry protocol of `csi` by its shape (the two packages do not
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
@@ -26,6 +27,7 @@ class CsiMetrics:
             buckets=BUCKETS,
             registry=registry,
         )
+        self._operations_of = cache(self._operations.labels)
         self._connected = Gauge(
             "resizer_driver_connected",
             "1 while the driver behind this socket address answers; no driver is named until one has answered",
@@ -41,7 +43,7 @@ class CsiMetrics:
 
     def call_finished(self, *, driver: str, method: str, code: str, duration_s: float) -> None:
         """One call ended."""
-        self._operations.labels(driver, method, code).observe(duration_s)
+        self._operations_of(driver, method, code).observe(duration_s)
 
     def driver_connected(self, *, address: str, facts: DriverFacts) -> None:
         """The driver behind this address answers."""

@@ -16,6 +16,7 @@ look for the cause at the node, so it is shown there, with the class node-error.
 import heapq
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final
 
 from msgspec import Struct
@@ -87,6 +88,8 @@ class ResizeMetrics(Collector):
             ["driver", "phase", "class"],
             registry=None,  # written by `collect`, after what has become overdue by then has been counted
         )
+        self._resizes_of, self._duration_of = cache(self._resizes.labels), cache(self._duration.labels)
+        self._grown_of = cache(self._grown.labels)
         registry.register(self)
 
     def add_driver(self, driver: str) -> None:
@@ -148,10 +151,10 @@ class ResizeMetrics(Collector):
         self, *, driver: str, outcome: str, class_: str, duration_s: Mapping[str, float], grown_bytes: int
     ) -> None:
         """A resize ended."""
-        self._resizes.labels(driver, one_of(outcome, RESIZE_OUTCOMES), class_label(class_)).inc()
+        self._resizes_of(driver, one_of(outcome, RESIZE_OUTCOMES), class_label(class_)).inc()
         for phase, seconds in duration_s.items():
-            self._duration.labels(driver, one_of(phase, DURATION_PHASES)).observe(seconds)
-        self._grown.labels(driver).inc(max(0, grown_bytes))
+            self._duration_of(driver, one_of(phase, DURATION_PHASES)).observe(seconds)
+        self._grown_of(driver).inc(max(0, grown_bytes))
 
     def next_retry(self, *, driver: str, at: float | None) -> None:
         """The earliest next try of this driver's claims, Unix seconds; None when nothing waits."""

@@ -20,7 +20,7 @@ from resizer.model.errors import ApiError, DriverError, NotCalledError, NotConne
 from resizer.model.objects import Volume
 from resizer.pipeline.ports import ExpandableVolumePlugin, LeaseGuard, SecretReader, StageTelemetry
 from resizer.pipeline.stages.breaker import Breaker
-from resizer.pipeline.stages.timing import observed
+from resizer.pipeline.stages.timing import StageRun
 
 _NO_ANSWER: Final = frozenset({"DEADLINE_EXCEEDED", "CANCELLED"})
 
@@ -55,7 +55,7 @@ class ControllerResize:
     async def run(self, volume: Volume, call: CallDriver) -> Expanded | Failed:
         """Ask the driver for the recorded target, once. Raises LeaseNotHeldError when we may not."""
         driver = self._plugin.facts.name
-        with observed(self._telemetry, "controller-resize", driver=driver, clock=self._clock) as run:
+        with StageRun(self._telemetry, "controller-resize", driver=driver, clock=self._clock) as run:
             outcome = await self._ask_unless_down(volume, call)
             if isinstance(outcome, Failure):
                 run.fail(outcome.class_)

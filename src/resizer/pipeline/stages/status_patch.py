@@ -10,7 +10,7 @@ import asyncio
 from resizer.core.state import RecordClaim, RecordVolume
 from resizer.model.objects import Claim, Volume
 from resizer.pipeline.ports import StageTelemetry, Writer
-from resizer.pipeline.stages.timing import observed
+from resizer.pipeline.stages.timing import StageRun
 
 
 class StatusPatch:
@@ -24,10 +24,10 @@ class StatusPatch:
 
     async def write_claim(self, claim: Claim, effect: RecordClaim) -> None:
         """Patch the claim's status. Raises the errors of `resizer.model.errors`."""
-        with observed(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
+        with StageRun(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
             await self._writer.patch_claim_status(claim, effect.body)
 
     async def write_volume(self, volume: Volume, effect: RecordVolume) -> None:
         """Patch the volume. Raises the errors of `resizer.model.errors`."""
-        with observed(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
+        with StageRun(self._telemetry, "status-patch", driver=self._driver, clock=self._clock):
             await self._writer.patch_volume(volume, effect.body)
