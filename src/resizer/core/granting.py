@@ -42,7 +42,6 @@ from resizer.model.objects import (
     NODE_RESIZE_ERROR,
     NODE_RESIZE_IN_PROGRESS,
     NODE_RESIZE_INFEASIBLE,
-    NODE_RESIZE_PENDING,
     Claim,
     Volume,
 )
@@ -54,7 +53,10 @@ SOONEST_S: Final = 1.0
 
 
 def record(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
-    """Steps 3 and 4: the volume's capacity, then the claim; each only if it does not stand there yet."""
+    """Steps 3 and 4: the volume's capacity, then the claim; each only if it does not stand there yet.
+
+    A claim in its node's state whose volume had less is the controller's first (step 1 again).
+    """
     target, expansion, volume = observation.target, observation.expansion, snapshot.volume
     if expansion.capacity_bytes < target.size_bytes:
         failure = short_answer(target.size_bytes, expansion.capacity_bytes)
@@ -95,8 +97,7 @@ def _volume_body(claim: Claim, volume: Volume, snapshot: Snapshot, observation: 
 def _record_pending(claim: Claim, snapshot: Snapshot, memory: Memory, observation: Expanded, policy: Policy) -> Step:
     target = observation.target
     pending = PendingRecorded(target, is_verified=observation.state == NODE_RESIZE_INFEASIBLE)
-    was_at_work = observation.state in (NODE_RESIZE_PENDING, NODE_RESIZE_IN_PROGRESS)
-    node_began = claim.state == NODE_RESIZE_IN_PROGRESS and not was_at_work
+    node_began = claim.state == NODE_RESIZE_IN_PROGRESS
     has_grown = claim.capacity_bytes > memory.from_bytes and claim.capacity_bytes >= target.size_bytes
     node_ended = has_grown and not claim.state
     if node_began or node_ended:

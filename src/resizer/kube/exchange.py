@@ -90,9 +90,6 @@ async def read_answer(
     """Read a body to its end. Raises UnavailableError for one that is too long; the connection is to be closed then."""
     if content.is_eof() and content.total_bytes <= request.max_bytes:
         return Answer(status, headers, content.read_nowait())  # as most: it came together with its head
-    length = headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= request.max_bytes:
-        return Answer(status, headers, await content.read())
     body = bytearray()
     while chunk := await content.readany():
         body += chunk
