@@ -43,6 +43,7 @@ ROWS: Final = (
     Row("filesystem_p50_s", "filesystem", "  the same, median", "s", digits=3),
     Row("default_100_s", "defaults", "100 claims at default settings", "s", 3.0, digits=2),
     Row("cpu_ms", "thousand", "CPU a resize, 1,000 at once", "ms", 2.0, digits=2),
+    Row("cpu_ratio", "thousand", "  the same, against the peer's (2.0 of 2.7 ms)", "x", 0.74, digits=2),
     Row("spin_s", "thousand", "  ten million additions then (0.45 where the goals are from)", "s", digits=2),
     Row("patches", "thousand", "patches a resize, without a node step", "", 3.0, digits=2),
     Row("requests", "thousand", "  all requests a resize, events among them", "", digits=2),

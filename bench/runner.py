@@ -47,6 +47,7 @@ def measure(order: Order, found: list[dict[str, float]]) -> list[dict[str, float
                 figures |= {PEER + key: value for key, value in beside.items()}
         if PEER + "rate" in figures:
             figures["ratio"] = figures["rate"] / figures[PEER + "rate"]
+            figures["cpu_ratio"] = figures["cpu_ms"] / figures[PEER + "cpu_ms"]
     return found
 
 
