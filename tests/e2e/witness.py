@@ -19,8 +19,9 @@ from resizer.model.quantity import parse_quantity
 from tests.scripted_driver import Answer, Plan, ScriptedDriver
 
 ACTING = frozenset({"ControllerExpandVolume", "ControllerResizeVolume"})
-RECORDED = ("ControllerResizeInProgress", "ControllerResizeInfeasible")
-"""States of a claim whose target is being asked for; a repeated target keeps the second one, as with the peer."""
+RECORDED = ("ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInfeasible")
+"""States of a claim whose target is being asked for. A repeated target keeps the second one, as with the peer; where
+the node has given up, the controller verifies the target before the node is asked again."""
 LATE_S = 0.5
 """How late a busy machine may let us see a call that was started in time."""
 

@@ -22,6 +22,7 @@ RESOURCES = ("", "persistentvolumeclaims", "persistentvolumes", "leases", "event
 KINDS = sorted(BEFORE | AFTER | ON_WATCH | ON_DELIVERY)
 FAILURES = ("ABORTED", "UNAVAILABLE", "INTERNAL", "INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED")
 NODES_TURN = ("NodeResizePending", "NodeResizeInProgress")
+ENDED_BY_THE_NODE = ("Resizing", "FileSystemResizePending", "NodeResizeError")
 NUDGED_AT = "csi-resizer.dev/nudged-at"
 
 
@@ -124,11 +125,16 @@ class User:
 
 
 class Node:
-    """A kubelet's part, for pods that mount some claims each: it looks at a pod when nudged, and every few seconds."""
+    """A kubelet's part, for pods that mount some claims each: it looks at a pod when nudged, and every few seconds.
+
+    Until it is calm it gives up one growth in ten, as a kubelet does whose driver says that it cannot be done.
+    """
 
     def __init__(self, rig: Rig, pods: dict[str, list[str]], seed: int) -> None:
+        self.calm = False
         self.nudges = 0
         self.grown = 0
+        self.given_up = 0
         self._rig = rig
         self._pods = pods
         self._random = random.Random(seed)
@@ -169,12 +175,16 @@ class Node:
         try:
             begun = await self._patch(claim, {"allocatedResourceStatuses": {"storage": "NodeResizeInProgress"}})
             await asyncio.sleep(self._random.uniform(0, 0.02))
+            conditions = {c["type"]: c for c in begun["status"].get("conditions", [])}
+            if not self.calm and self._random.random() < 0.1:
+                error = {"type": "NodeResizeError", "status": "True", "message": "as it pleases"}
+                told = list((conditions | {"NodeResizeError": error}).values())
+                given_up = {"allocatedResourceStatuses": {"storage": "NodeResizeInfeasible"}, "conditions": told}
+                await self._patch(begun, given_up)
+                self.given_up += 1
+                return
             volume = await self._rig.client.get(VOLUMES, f"pv-{name}")
-            kept = [
-                c
-                for c in begun["status"].get("conditions", [])
-                if c["type"] not in {"Resizing", "FileSystemResizePending"}
-            ]
+            kept = [c for type_, c in conditions.items() if type_ not in ENDED_BY_THE_NODE]
             size = volume["spec"]["capacity"]["storage"]
             done = {"capacity": {"storage": size}, "allocatedResourceStatuses": None, "conditions": kept}
             await self._patch(begun, done)

@@ -174,15 +174,15 @@ async def _run(folder, course: Course, seed: int) -> None:
         await soak.begin()
         async with _background(soak.node.run(sync_every_s=5.0), soak.look_after()):
             await soak.rage()
-            moods.calm = True
+            moods.calm = soak.node.calm = True
             await soak.settle()
 
         struck = {kind: hits for kind, hits in soak.storm.struck.items() if hits}
         acts = replicas.witness.acts
         told = (
-            f"\nseed {seed}: {soak.user.edits} edits, {len(acts)} driver calls, {soak.node.grown} grown by the node, "
-            f"{soak.node.nudges} nudges; longest wait of an unedited claim {soak.longest_wait_s:.1f}s "
-            f"({soak.longest_waiter}; at most {STALL_S:g}s); faults {struck}"
+            f"\nseed {seed}: {soak.user.edits} edits, {len(acts)} driver calls, {soak.node.grown} grown and "
+            f"{soak.node.given_up} given up by the node, {soak.node.nudges} nudges; longest wait of an unedited "
+            f"claim {soak.longest_wait_s:.1f}s ({soak.longest_waiter}; at most {STALL_S:g}s); faults {struck}"
         )
         print(told)  # noqa: T201 -- the seed and what came of it are to be seen
         assert soak.unwell == []
@@ -190,6 +190,7 @@ async def _run(folder, course: Course, seed: int) -> None:
         assert soak.longest_wait_s < STALL_S
         assert len({act.replica for act in acts}) >= course.leaders
         assert soak.node.nudges > 0
+        assert soak.node.given_up > 0 or course is BRIEF
         assert sum(struck.values()) > course.storm_s, "it was a storm"
 
 
