@@ -4,7 +4,6 @@ Sources: Kubernetes API conventions (HTTP status codes); metav1.Status. Messages
 printable, because they end in logs and events.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from resizer.kube.decode import decode_status
@@ -47,22 +46,20 @@ def printable(text: str, *, limit: int = MAX_MESSAGE) -> str:
     return clean if len(clean) <= limit else clean[: limit - 3] + "..."
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Seconds that a Retry-After header asks for, 0 without a usable one (a date is not used by API servers)."""
-    text = headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() else 0.0
+def retry_after_s(text: str) -> float:
+    """Seconds that a Retry-After header asks for, 0 if it is not usable (a date is not used by API servers)."""
+    seconds = text.strip()
+    return float(seconds) if seconds.isascii() and seconds.isdigit() else 0.0
 
 
-def error_of(
-    status: int, body: bytes, *, headers: Mapping[str, str], verb: str, resource: str, name: str = ""
-) -> ApiError:
+def error_of(status: int, body: bytes, *, wait_s: float, verb: str, resource: str, name: str = "") -> ApiError:
     """Return the error that a refusal means."""
     refusal = decode_status(body)
     return error_of_status(
         status,
         printable(refusal.message) or f"the server answered {status}",
         reason=refusal.reason,
-        wait_s=retry_after_s(headers),
+        wait_s=wait_s,
         verb=verb,
         resource=resource,
         name=name,

@@ -70,5 +70,6 @@ class Answer(Struct, frozen=True):
     """What came back, whatever it says; the whole body."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
+    wait_s: float = 0.0
+    """What a Retry-After asks for."""

@@ -22,8 +22,9 @@ from yarl import URL
 
 from resizer.kube.answer import error_of, printable, retry_after_s
 from resizer.kube.credentials import Access, Credentials
-from resizer.kube.exchange import CONNECT_TIMEOUT, READ_BUFFER_BYTES, Exchange, read_answer
+from resizer.kube.exchange import Exchange
 from resizer.kube.limiter import Limiter, Share, Slot
+from resizer.kube.pool import CONNECT_TIMEOUT, Pool
 from resizer.kube.proxy import find_proxy
 from resizer.kube.request import JSON, Answer, Request
 from resizer.kube.rights import Rights
@@ -32,6 +33,8 @@ from resizer.kube.telemetry import KubeTelemetry
 from resizer.kube.tls import system_context
 from resizer.model.errors import ApiError, ForbiddenError
 
+READ_BUFFER_BYTES: Final = 32 * 1024
+"""What may wait unread on a connection, twice; a list comes by in pieces of that size, and others run in between."""
 NARROW_BYTES: Final = 64 * 1024
 """Receive buffer of a watch that is one of many. What TLS reads at once, it keeps room for as long as the connection
 lives: up to 600 KB where the kernel's buffer has grown with a long list."""
@@ -52,6 +55,7 @@ class Transport:
         # No limit of connections here: the limiter bounds requests, so leases and watches never wait for a socket.
         self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60.0)
         self._agent = f"resizer/{_version()}"
+        self._pool: Pool | None = None
         self._exchange: Exchange | None = None
         self._session = _new_session(self._connector)
         self._narrow_session = _new_session(aiohttp.TCPConnector(limit=0, socket_factory=_narrow_socket))
@@ -65,6 +69,8 @@ class Transport:
     async def close(self) -> None:
         """Close all connections."""
         self._limiter.close()
+        if self._pool is not None:
+            self._pool.close()
         await self._session.close()
         await self._narrow_session.close()
 
@@ -156,8 +162,15 @@ class Transport:
 
     def _exchange_of(self, access: Access) -> Exchange:
         if self._exchange is None or self._exchange.access is not access:
-            self._exchange = Exchange(self._connector, access, self._headers(access))
+            self._exchange = Exchange(self._pool_of(access), access, self._headers(access))
         return self._exchange
+
+    def _pool_of(self, access: Access) -> Pool:
+        if self._pool is None or not self._pool.serves(access):
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = Pool(self._connector, access)
+        return self._pool
 
     def _headers(self, access: Access) -> CIMultiDict[str]:
         headers = CIMultiDict(access.impersonation)
@@ -181,7 +194,7 @@ class Transport:
         error = error_of(
             answer.status,
             answer.body,
-            headers=answer.headers,
+            wait_s=answer.wait_s,
             verb=request.verb,
             resource=request.resource_name,
             name=request.object_name,
@@ -218,9 +231,8 @@ def _narrow_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 def _teach(place: Slot, request: Request, answer: Answer, duration_s: float) -> None:
     """Tell the limiter what the answer says about the server's load."""
-    wait_s = retry_after_s(answer.headers)
-    if answer.status == 429 or (answer.status >= 500 and wait_s):
-        place.refused(wait_s)
+    if answer.status == 429 or (answer.status >= 500 and answer.wait_s):
+        place.refused(answer.wait_s)
     elif answer.status < 300 and request.share is Share.WRITE:
         # Refusals, reviews and reads come from the server's memory, in a fraction of a write's time: were they the
         # measure, every write would seem to stand in a queue.
@@ -228,7 +240,13 @@ def _teach(place: Slot, request: Request, answer: Answer, duration_s: float) -> 
 
 
 async def _read(response: aiohttp.ClientResponse, request: Request) -> Answer:
-    return await read_answer(response.status, response.headers, response.content, request)
+    """Read a body to its end. Raises UnavailableError for one that is too long; the connection is to be closed then."""
+    body = bytearray()
+    while chunk := await response.content.readany():
+        body += chunk
+        if len(body) > request.max_bytes:
+            raise request.unavailable(f"the answer is longer than {request.max_bytes} bytes", status=response.status)
+    return Answer(response.status, bytes(body), retry_after_s(response.headers.get("Retry-After", "")))
 
 
 def _describe(error: Exception, request: Request) -> str:

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import ssl
 
 import aiohttp
 import pytest
 
+from resizer.kube import pool
 from resizer.kube.credentials import Access, ReloadedCredentials
 from resizer.kube.limiter import Limiter
 from resizer.kube.request import MERGE_PATCH, Request
@@ -30,13 +32,19 @@ class ScriptedServer:
         self.scripts = list(scripts)
         self.requests = []
         self.connections = []
+        self.closed = []
+        """Numbers of the connections that the client has closed."""
 
     async def serve(self, reader, writer):
         self.connections.append(writer)
         number = len(self.connections)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(ConnectionError):
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                except asyncio.IncompleteReadError:
+                    self.closed.append(number)
+                    return
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 self.requests.append((number, head + await reader.readexactly(length)))
                 for piece in self.scripts.pop(0) if self.scripts else (OK,):
@@ -51,17 +59,17 @@ class ScriptedServer:
 
 
 @contextlib.asynccontextmanager
-async def asking(*scripts, path="", **access):
-    """A server with these scripts, a transport to it, and what makes one request."""
+async def asking(*scripts, path="", renewed=None, **access):
+    """A server with these scripts, a transport to it, and what makes one request; `renewed` follows a 401."""
     scripted = ScriptedServer(*scripts)
     server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
     first = Access(server=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}", **access)
 
-    async def renewed():
-        return Access(server=first.server, authorization="Bearer new")
+    async def read_again():
+        return Access(server=first.server, authorization="Bearer new", **(renewed or {}))
 
     transport = Transport(
-        ReloadedCredentials(first, renewed), limiter=Limiter(), rights=Rights(), telemetry=NullKubeTelemetry()
+        ReloadedCredentials(first, read_again), limiter=Limiter(), rights=Rights(), telemetry=NullKubeTelemetry()
     )
 
     async def ask(**options):
@@ -131,11 +139,11 @@ async def test_any_shape_of_an_answer_is_read(script, body):
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        pytest.param([CLOSE], "Server disconnected", id="no answer"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", CLOSE], "not completed", id="half a body"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Le", CLOSE], "middle of its answer", id="half a head"),
-        pytest.param([b"\x16\x03\x01 not HTTP at all\r\n\r\n"], "Bad status line|Invalid", id="not HTTP"),
-        pytest.param([b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n"], "Got more than", id="a long header"),
+        pytest.param([CLOSE], "closed it without an answer", id="no answer"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", CLOSE], "in the middle", id="half a body"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Le", CLOSE], "in the middle", id="half a head"),
+        pytest.param([b"\x16\x03\x01 not HTTP at all\r\n\r\n"], "is not HTTP: Expected HTTP", id="not HTTP"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000 + b"\r\n\r\n"], "longer than 100", id="a long header"),
         pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"], "Content-Length", id="a wrong length"),
         pytest.param([b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n", b"x" * 200], "longer than 100", id="too long"),
         pytest.param(
@@ -187,16 +195,69 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones():
         assert await ask() == b"ok"
 
 
-async def test_what_a_server_says_unasked_is_nobodys_answer():
-    """A second answer on an idle connection: the next request fails, unsent, and the one after is served."""
+@pytest.mark.parametrize(
+    "words", [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong", b"HTTP/1", b"\r\n", b"\x16\x03"]
+)
+async def test_what_a_server_says_unasked_is_nobodys_answer(words):
+    """The connection on which it did is used no more."""
     async with asking() as (server, ask):
         assert await ask() == b"ok"
-        server.connections[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+        server.connections[0].write(words)
         await asyncio.sleep(0.05)
-        with pytest.raises(UnavailableError, match="could not be used again"):
-            await ask()
-        assert len(server.requests) == 1
         assert await ask() == b"ok"
+        assert [number for number, _ in server.requests] == [1, 2]
+
+
+async def test_a_second_answer_behind_the_first_is_nobodys():
+    """In one piece with the first, before anybody could ask again."""
+    async with asking([OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"]) as (server, ask):
+        assert [await ask(), await ask()] == [b"ok", b"ok"]
+        assert [number for number, _ in server.requests] == [1, 2]
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again():
+    """Servers close what has been idle for long; a request on it would be lost, its outcome unknown."""
+    async with asking() as (server, ask):
+        assert await ask() == b"ok"
+        server.connections[0].close()
+        await asyncio.sleep(0.05)
+        assert await ask() == b"ok"
+        assert [number for number, _ in server.requests] == [1, 2]
+
+
+async def test_connections_that_nobody_needs_any_more_are_closed(monkeypatch):
+    """Three are needed at once. What is asked one by one afterwards needs one, so that the others grow old."""
+    monkeypatch.setattr(pool, "MAX_IDLE_S", 0.2)
+    async with asking() as (server, ask):
+        await asyncio.gather(ask(), ask(), ask())
+        for _ in range(3):
+            await ask()
+        assert len({number for number, _ in server.requests[3:]}) == 1
+        await until(lambda: sorted(server.closed) == [1, 2, 3])
+        assert await ask() == b"ok"
+        assert server.requests[-1][0] == 4
+
+
+@pytest.mark.parametrize(("renewed", "connections"), [({}, [1, 1, 1, 1]), ({"tls_digest": "another"}, [1, 1, 2, 2])])
+async def test_connections_outlive_a_token_but_not_a_certificate(renewed, connections):
+    """A certificate was shown when the connection was opened; what is idle with the old one is closed."""
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+    context = ssl.create_default_context()
+    async with asking([OK], [refusal], renewed={"ssl_context": context, **renewed}) as (server, ask):
+        assert [await ask(), await ask(), await ask()] == [b"ok"] * 3
+        assert [number for number, _ in server.requests] == connections
+        await until(lambda: server.closed == ([1] if renewed else []))
+
+
+async def test_closing_the_transport_closes_all_connections():
+    """Those that wait for the next request, and those in the middle of one."""
+    async with asking([OK], [OK], [WAIT]) as (server, ask):
+        await asyncio.gather(ask(), ask())
+        task = asyncio.create_task(ask())
+        await until(lambda: len(server.requests) == 3)
+    with pytest.raises(UnavailableError, match="closed"):
+        await task
+    await until(lambda: len(server.closed) == 1)  # the other one's server does not listen
 
 
 async def test_cancelled_while_it_waits_the_connection_is_closed():

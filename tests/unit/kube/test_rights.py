@@ -1,7 +1,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from resizer.kube.answer import error_of, printable
+from resizer.kube.answer import error_of, printable, retry_after_s
 from resizer.kube.rights import REQUIRED_FOR_ELECTION, Rights
 from resizer.model import errors
 
@@ -110,15 +110,24 @@ def test_what_is_remembered_is_bounded():
 def test_every_status_is_one_error_of_the_family(status, reason, kind):
     """Nothing outside the closed family leaves kube, and the error knows what was asked."""
     body = b'{"message":"no\\nway","reason":"%s"}' % reason.encode()
-    error = error_of(status, body, headers={"Retry-After": "7"}, verb="patch", resource="x", name="a/b")
+    error = error_of(status, body, wait_s=7, verb="patch", resource="x", name="a/b")
     assert type(error) is kind
     assert (str(error), error.status) == ("patch x a/b: no way", status)
     if isinstance(error, errors.ThrottledError):
         assert error.retry_after_s == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [("7", 7), (" 7 ", 7), ("", 0), ("-1", 0), ("1.5", 0), ("\u0667", 0), ("Sat, 01 Jan 2028 00:00:00 GMT", 0)],
+)
+def test_what_retry_after_may_say(text, wait_s):
+    """Whole seconds, or nothing that is obeyed."""
+    assert retry_after_s(text) == wait_s
+
+
 def test_an_answer_that_is_no_status_still_gives_a_message():
     """A proxy's HTML becomes a plain sentence."""
-    error = error_of(502, b"<html>", headers={}, verb="get", resource="x")
+    error = error_of(502, b"<html>", wait_s=0, verb="get", resource="x")
     assert str(error) == "get x: the server answered 502"
     assert len(printable("x" * 5000)) == 1024
