@@ -109,7 +109,7 @@ async def nudge(client: Client, name: str) -> None:
 
 @pytest.fixture
 async def outcome(tmp_path, scripted_driver, build, wait_until):
-    """Run all cases at once; return (histories, peers, volumes by claim)."""
+    """Run all cases at once; return the states and the number of calls of each."""
     timing = KubeletTiming(sync_s=1_000, first_backoff_s=0.5 / PACE, max_backoff_s=122 / PACE)
     histories = {name: [] for name in NAMES}
     ready = asyncio.Event()
@@ -136,6 +136,15 @@ async def outcome(tmp_path, scripted_driver, build, wait_until):
                 await wait_until(
                     client, PODS, pod, lambda pod: pod and pod["status"]["phase"] == "Running", namespace="default"
                 )
+
+        def calls(name: str) -> dict[str, int]:
+            node = scripted_driver.count("NodeExpandVolume", volumes[name])
+            return {"Cont": peers[name].verifications, "Node": node}
+
+        def is_behind(name: str, case: dict) -> bool:
+            is_called = all(calls(name)[kind] >= count for kind, count in case["n_calls"].items())
+            return not is_called or len(histories[name]) < len(case["history"])
+
         started = asyncio.get_running_loop().time()
         for name, case in zip(NAMES, CASES, strict=True):
             await peers[name].grow(volumes[name], node_acts=case["plan"].get("node", True))
@@ -144,24 +153,28 @@ async def outcome(tmp_path, scripted_driver, build, wait_until):
         for name, case in zip(NAMES, CASES, strict=True):
             if case["plan"].get("late"):
                 await client.create(PODS, build.pod(f"{name}-0", name))
+        # On a busy machine the last call may come late; one too many would come three seconds after it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while any(map(is_behind, NAMES, CASES)):  # noqa: ASYNC110 -- the driver is another process
+                    await asyncio.sleep(0.05)
         # The recordings' 200 s have to pass: a call too many is only seen by its coming.
         await asyncio.sleep(started + RECORDED_S / PACE - asyncio.get_running_loop().time())
         follower.cancel()
-    return histories, peers, volumes
+    return histories, {name: calls(name) for name in NAMES}
 
 
-async def test_every_recorded_case_is_answered_as_by_a_real_kubelet(outcome, scripted_driver):
+async def test_every_recorded_case_is_answered_as_by_a_real_kubelet(outcome):
     """States, their order, messages and numbers of calls agree in all 18 cases."""
-    histories, peers, volumes = outcome
+    histories, calls = outcome
     wrong = []
     for name, case in zip(NAMES, CASES, strict=True):
         recorded = [
             {key: one[key] for key in ("capacity", "allocated", "state", "conditions")} for one in case["history"]
         ]
-        calls = {"Cont": peers[name].verifications, "Node": scripted_driver.count("NodeExpandVolume", volumes[name])}
         if histories[name] != recorded:
             wrong.append((case["case"], "history", histories[name], recorded))
-        if calls != case["n_calls"]:
-            wrong.append((case["case"], "calls", calls, case["n_calls"]))
+        if calls[name] != case["n_calls"]:
+            wrong.append((case["case"], "calls", calls[name], case["n_calls"]))
     assert len(CASES) == 18
     assert wrong == []
