@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -24,10 +24,10 @@ class QueueMetrics(Collector):
     def __init__(self, registry: CollectorRegistry, *, monotonic: Clock) -> None:
         self._monotonic = monotonic
         self._begun: dict[str, list[float]] = {}
+        self._depths: dict[str, int] = {}
         self._adds = Counter(
             "workqueue_adds_total", "Total number of adds handled by workqueue", ["name"], registry=registry
         )
-        self._depth = Gauge("workqueue_depth", "Keys that wait for a worker", ["name"], registry=registry)
         self._waited = Histogram(
             "workqueue_queue_duration_seconds",
             "Time that keys waited for a worker",
@@ -45,24 +45,25 @@ class QueueMetrics(Collector):
         self._retries = Counter(
             "workqueue_retries_total", "Keys added again after a delay", ["name"], registry=registry
         )
-        self._adds_of, self._depth_of = cache(self._adds.labels), cache(self._depth.labels)
+        self._adds_of = cache(self._adds.labels)
         self._waited_of, self._worked_of = cache(self._waited.labels), cache(self._worked.labels)
         registry.register(self)
 
     def add_queue(self, name: str) -> None:
         """Create the queue's series at zero."""
         self._begun.setdefault(name, [])
-        for family in (self._adds, self._depth, self._waited, self._worked, self._retries):
+        self._depths.setdefault(name, 0)
+        for family in (self._adds, self._waited, self._worked, self._retries):
             family.labels(name)
 
     def added(self, *, name: str, depth: int) -> None:
         """A key was added."""
         self._adds_of(name).inc()
-        self._depth_of(name).set(depth)
+        self._depths[name] = depth
 
     def taken(self, *, name: str, depth: int, waited_s: float) -> None:
         """A worker took a key."""
-        self._depth_of(name).set(depth)
+        self._depths[name] = depth
         self._waited_of(name).observe(waited_s)
         self._begun.setdefault(name, []).append(self._monotonic())
 
@@ -81,7 +82,7 @@ class QueueMetrics(Collector):
         self._retries.labels(name).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """Write what is in work at this moment."""
+        """Write what waits and what is in work at this moment."""
         now = self._monotonic()
         unfinished = GaugeMetricFamily(
             "workqueue_unfinished_work_seconds",
@@ -93,8 +94,12 @@ class QueueMetrics(Collector):
             "Time that the longest busy worker has spent on its key",
             labels=["name"],
         )
+        depth = GaugeMetricFamily("workqueue_depth", "Keys that wait for a worker", labels=["name"])
+        for name, waiting in self._depths.items():
+            depth.add_metric([name], waiting)
         for name, begun in self._begun.items():
             unfinished.add_metric([name], sum(now - at for at in begun))
             longest.add_metric([name], now - begun[0] if begun else 0.0)
+        yield depth
         yield unfinished
         yield longest
