@@ -93,8 +93,8 @@ class FlowLimit:
         """Learn from an answer to a write (what a server has in memory says nothing about its load)."""
         self._smoothed_s += (latency_s - self._smoothed_s) * (_SMOOTHING if self._smoothed_s else 1.0)
         self._note_baseline(self._smoothed_s, now)
-        slow = self._smoothed_s > max(_SLOWER * self._baseline_s, self._baseline_s + _SLOWER_BY_S)
-        if slow:
+        excess_s = self._smoothed_s - self._baseline_s
+        if excess_s > _SLOWER_BY_S and excess_s > (_SLOWER - 1) * self._baseline_s:
             self._decrease(0.85, now)
         elif self.in_flight >= int(self.limit) - 1 and (self.limit < self._start or not self._is_queueing()):
             self.limit = min(self.limit + 1.0 / self.limit, self._ceiling)
@@ -135,8 +135,10 @@ class FlowLimit:
                 self._baseline_s = self._window_min_s
             self._window_min_s = latency_s
             self._window_ends = now + _BASELINE_WINDOW_S
-        self._window_min_s = min(self._window_min_s, latency_s)
-        self._baseline_s = min(self._baseline_s or latency_s, latency_s)
+        elif latency_s < self._window_min_s:
+            self._window_min_s = latency_s
+        if latency_s < self._baseline_s or not self._baseline_s:
+            self._baseline_s = latency_s
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._tokens_at) * self._qps)
@@ -159,24 +161,28 @@ class Limiter:
     def __init__(self, flow: FlowLimit | None = None) -> None:
         self.flow = flow or FlowLimit()
         self._loop = asyncio.get_running_loop()
-        self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in Share)
+        self._waiting: tuple[deque[asyncio.Future[None]], ...] = tuple(deque() for _ in _SHARES)
+        self._slots = tuple(Slot(self, share) for share in _SHARES)
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self, share: Share) -> "Slot":
         """Wait for a place; cancelled, nothing is taken. How long to wait is the caller's affair."""
-        now = self._loop.time()
-        if not self._someone_first(share) and self.flow.delay_s(share, now) == 0:
-            self.flow.start(share, now)
-            return Slot(self, share)
+        is_first = not any(self._waiting[: share + 1])
+        if is_first:
+            now = self._loop.time()
+            if self.flow.delay_s(share, now) == 0:
+                self.flow.start(share, now)
+                return self._slots[share]
         mine: asyncio.Future[None] = self._loop.create_future()
         self._waiting[share].append(mine)
-        self._serve()
+        if is_first:
+            self._serve()  # sets the timer, if time is what it waits for; for the others that has been done
         try:
             await mine
         except asyncio.CancelledError:
             self._give_up(mine, share)
             raise
-        return Slot(self, share)
+        return self._slots[share]
 
     def statistics(self) -> dict[str, float]:
         """Return figures for /debug/state and /metrics."""
@@ -206,9 +212,6 @@ class Limiter:
             self.release(share)
         elif mine in self._waiting[share]:
             self._waiting[share].remove(mine)
-
-    def _someone_first(self, share: Share) -> bool:
-        return any(self._waiting[: share + 1])
 
     def _serve(self) -> None:
         """Let in whoever may go, and set the timer for when the next may."""
@@ -241,7 +244,7 @@ class Limiter:
 
 
 class Slot:
-    """A place among those in flight; left by `with`."""
+    """A place among those in flight, left by `with`. All of one share are the same object: nothing tells them apart."""
 
     def __init__(self, limiter: Limiter, share: Share) -> None:
         self._limiter = limiter
