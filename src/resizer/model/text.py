@@ -28,17 +28,17 @@ def printable(text: str, *, limit: int) -> str:
 
     What is cut off is counted at the end. The text is cut before it is searched: cost is bounded by `limit`.
     """
-    return _shorten(text, pattern=_UNSAFE, limit=limit)
+    if len(text) <= limit and text.isprintable():  # hardly any text is not; what is unsafe never is printable
+        return text
+    return _shorten(text, _UNSAFE, limit)
 
 
 def printable_lines(text: str, *, limit: int) -> str:
     """Like `printable`, for text that is meant to have lines (a traceback): newline and tab stay."""
-    return _shorten(text, pattern=_UNSAFE_EXCEPT_LAYOUT, limit=limit)
+    return _shorten(text, _UNSAFE_EXCEPT_LAYOUT, limit)
 
 
-def _shorten(text: str, *, pattern: re.Pattern[str], limit: int) -> str:
-    if len(text) <= limit and text.isprintable():  # hardly any text is not; what is unsafe never is printable
-        return text
+def _shorten(text: str, pattern: re.Pattern[str], limit: int) -> str:
     clean = pattern.sub(_escape, text[:limit])
     omitted = max(0, len(text) - limit)
     if len(clean) > limit:  # escapes are longer than what they stand for

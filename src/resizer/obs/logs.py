@@ -82,7 +82,7 @@ def _safe_name(key: str) -> str:
 
 def _make_safe(_logger: Any, _method: str, event: EventDict) -> EventDict:
     trace = event.pop("exception", None)
-    safe = {_safe_name(str(key)): safe_value(value, key=str(key)) for key, value in event.items()}
+    safe = {_safe_name(key): safe_value(value, key=key) for key, value in event.items()}
     if trace is not None:
         safe["exception"] = printable_lines(str(trace), limit=MAX_TRACEBACK)
     return safe

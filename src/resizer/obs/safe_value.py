@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ MAX_TEXT: Final = 4096
 MAX_ITEMS: Final = 1000
 MAX_DEPTH: Final = 6
 REDACTED: Final = "[redacted]"
+_NUMBERS: Final = (bool, int, float)
 _SECRET_WORDS: Final = ("secret", "secrets", "token", "password", "passphrase", "authorization", "credentials")
 
 
+@lru_cache(maxsize=1024)  # names of fields are few, and stand in the source
 def is_secret_key(key: str) -> bool:
     """Whether what stands under this key may not be shown: `token`, `bearer_token`, `X-Auth-Token`, `secrets`."""
     return key.lower().replace("-", "_").endswith(_SECRET_WORDS)
@@ -30,10 +33,10 @@ def safe_value(value: Any, *, key: str = "", depth: int = 0) -> Any:
     """Return the value in a form that can be shown and written as JSON. `key` is what it stands under."""
     if key and value and is_secret_key(key):
         return REDACTED
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, str):
         return printable(value, limit=MAX_TEXT)
+    if value is None or isinstance(value, _NUMBERS):
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return f"[{len(value)} bytes]"
     if isinstance(value, Mapping | AbstractSet | list | tuple):
