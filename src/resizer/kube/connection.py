@@ -29,15 +29,15 @@ class Connection(asyncio.Protocol):
     def __init__(self, opened: aiohttp.connector.Connection) -> None:
         protocol, transport = opened.protocol, opened.transport
         if protocol is None or transport is None or protocol.should_close:
+            opened.close()
             raise aiohttp.ServerDisconnectedError("the server closed it at once")
-        self.is_usable = True
-        """Whether it may be asked (again)."""
         self.idle_since_s = 0.0
         """Since when it waits for the next request; whoever keeps it says so."""
         self._opened = opened
         self._opener = protocol
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self._is_spent = False
         self._parser = HttpResponseParser(self)
         self._answer: asyncio.Future[Answer] | None = None
         self._max_bytes = 0
@@ -48,12 +48,19 @@ class Connection(asyncio.Protocol):
         self._ends_with_connection = False
         transport.set_protocol(self)
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may be asked (again)."""
+        return not self._is_spent and not self._transport.is_closing()
+
     async def ask(self, data: bytes, *, max_bytes: int) -> Answer:
         """Send this request, and read its answer. Raises ClientError or OSError, also for a body of more than that."""
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answer, self._max_bytes, self._received_bytes = answer, max_bytes, 0
-        self._transport.write(data)
         try:
+            if self._transport.is_closing():  # it tells us in a moment, but cannot be written to any more
+                raise aiohttp.ServerDisconnectedError("the server closed it at once")
+            self._transport.write(data)
             return await answer
         except BaseException:
             self.close()  # whatever else comes on it belongs to this request
@@ -61,7 +68,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it; who still waits is told when it is closed."""
-        self.is_usable = False
+        self._is_spent = True
         self._opened.close()
 
     def data_received(self, data: bytes) -> None:
@@ -122,7 +129,7 @@ class Connection(asyncio.Protocol):
         elif len(body) > self._max_bytes:
             self._fail(self._too_long())
         elif status >= 200:
-            self.is_usable &= self._parser.should_keep_alive()
+            self._is_spent |= not self._parser.should_keep_alive()
             self._answer.set_result(Answer(status, body, self._wait_s))
 
     def _fail(self, error: Exception) -> None:

@@ -3,11 +3,10 @@
 `configure_logs` is called once by the composition root. Modules say `log = structlog.get_logger()` and log dotted
 event names with fields; fields bound by `structlog.contextvars` go into every line of the task that bound them. A
 call below the level returns before anything is formatted. Python's own logging (aiohttp, grpc, asyncio) comes
-out in the same form from warning on. Every value passes through `safe_value`.
+out in the same form from warning on. Every value passes through `safe_fields`.
 """
 
 import contextlib
-import functools
 import logging
 import sys
 import traceback
@@ -18,8 +17,8 @@ from typing import Any, Final, Literal, TextIO
 import msgspec
 import structlog
 
-from resizer.model.text import printable, printable_lines
-from resizer.obs.safe_value import safe_value
+from resizer.model.text import printable_lines
+from resizer.obs.safe_value import safe_fields
 
 LogFormat = Literal["auto", "json", "console"]
 EventDict = MutableMapping[str, Any]
@@ -75,14 +74,9 @@ def _put_first(_logger: Any, _method: str, event: EventDict) -> EventDict:
     return {**head, **event}
 
 
-@functools.lru_cache(maxsize=1024)  # names of fields are few, and stand in the source
-def _safe_name(key: str) -> str:
-    return printable(key, limit=256)
-
-
 def _make_safe(_logger: Any, _method: str, event: EventDict) -> EventDict:
     trace = event.pop("exception", None)
-    safe = {_safe_name(key): safe_value(value, key=key) for key, value in event.items()}
+    safe = safe_fields(event)
     if trace is not None:
         safe["exception"] = printable_lines(str(trace), limit=MAX_TRACEBACK)
     return safe

@@ -225,6 +225,16 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again()
         assert [number for number, _ in server.requests] == [1, 2]
 
 
+async def test_a_connection_that_is_closed_this_very_moment_is_an_unknown_outcome_at_worst():
+    """Closed right behind an answer, or as soon as it is open: nothing but an answer or an error of the family."""
+    async with asking(*([OK, CLOSE] for _ in range(30))) as (_, ask):
+        outcomes = await asyncio.gather(*(ask() for _ in range(10)), return_exceptions=True)
+        for _ in range(30):
+            outcomes += await asyncio.gather(ask(), ask(), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {bytes, UnavailableError}
+        assert outcomes.count(b"ok") >= 30
+
+
 async def test_connections_that_nobody_needs_any_more_are_closed(monkeypatch):
     """Three are needed at once. What is asked one by one afterwards needs one, so that the others grow old."""
     monkeypatch.setattr(pool, "MAX_IDLE_S", 0.2)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from resizer.obs.safe_value import is_secret_key, safe_value
+from resizer.obs.safe_value import is_secret_key, safe_fields, safe_value
 from resizer.rpc.pb import csi_v1_pb2 as pb
 
 
@@ -42,3 +42,13 @@ def test_size_and_depth_are_bounded():
 def test_errors_are_one_safe_line():
     """An exception is its type and text, escaped."""
     assert safe_value(ValueError("a\nb\x1b")) == "ValueError: a\\nb\\x1b"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "", "two\nlines", "\u202e", "x" * 5000, 7, True, 1.5, None, b"raw", ["a\n"], {"token": "hunter2"}],
+)
+@pytest.mark.parametrize("key", ["claim", "db_password", "two\nlines", "k" * 300])
+def test_the_fields_of_a_line_are_what_they_would_be_in_a_nested_value(key, value):
+    """What is let pass at a look needed no more."""
+    assert safe_fields({key: value}) == safe_value({key: value})
