@@ -111,6 +111,13 @@ async def test_slow_reader_is_cut_off(claim: Build) -> None:
     assert everything.count(b'"type":"MODIFIED"') < 200
 
 
+async def first_lines(client: Client, query: dict[str, str], count: int) -> list[dict[str, Any]]:
+    """Read so many events of a watch, however long they take."""
+    async with client._session.get(client._url + PATH, params={"watch": "1", **query}) as response:
+        assert response.status == 200
+        return [json.loads(await response.content.readline()) for _ in range(count)]
+
+
 async def test_burst_reaches_every_watcher_in_order(client: Client, claim: Build) -> None:
     """A burst of changes is delivered to each watcher completely and in order of versions."""
     await client.create(CLAIMS, claim())
@@ -120,7 +127,8 @@ async def test_burst_reaches_every_watcher_in_order(client: Client, claim: Build
         for number in range(100):
             await client.patch(CLAIMS, "data", {"metadata": {"labels": {"n": str(number)}}}, namespace="default")
 
-    *seen, _ = await asyncio.gather(*(lines(client, {"resourceVersion": start}) for _ in range(3)), burst())
+    watches = (first_lines(client, {"resourceVersion": start}, 100) for _ in range(3))
+    *seen, _ = await asyncio.gather(*watches, burst())
     for events in seen:
         assert [event["object"]["metadata"]["labels"]["n"] for event in events] == [str(n) for n in range(100)]
 
