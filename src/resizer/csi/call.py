@@ -77,7 +77,11 @@ class Caller:
             if answer is not None:
                 return answer
             failure = undecodable_answer(method)  # grpc.aio hands None on for a message it cannot decode
-        raise failure from None  # the original carries the driver's text as sent, perhaps with a secret in it
+        try:
+            raise failure from None  # the original carries the driver's text as sent, perhaps with a secret in it
+        finally:
+            # Its traceback holds this frame: error, request and secrets would stay until a garbage collection.
+            del failure
 
 
 def _is_cancelling() -> bool:

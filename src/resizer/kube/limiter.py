@@ -4,8 +4,9 @@ No fixed rate. The number in flight starts at 20, grows by one for each round of
 and answers come about as soon as they can (a far server), and shrinks when the server says 429 or answers much slower
 than it can (additive increase, multiplicative decrease, as TCP does it). Where an answer takes twice as long as the
 best, requests already stand in a queue, at the server or before our own event loop: more of them make that longer
-and nothing quicker (TCP Vegas). What is normal is learned anew every minute or two, so a backlog that lasts for longer
-is given more again, step by step. Retry-After is obeyed. An optional rate (`--kube-api-qps`) caps it on top.
+and nothing quicker (TCP Vegas). What is normal is learned anew every minute or two, from times when few requests are
+on their way, so that the queue of a long backlog never passes for normal. Retry-After is obeyed. An optional rate
+(`--kube-api-qps`) caps it on top.
 
 Three shares wait in line: writes before reads before events; events never take more than a fifth, and a 429 on
 events holds up events only. Lease traffic does not come here at all. `FlowLimit` decides and never waits; `Limiter`
@@ -50,6 +51,8 @@ class FlowLimit:
         self.events_in_flight = 0
         self.throttled = 0
         self._start = start
+        self._quiet = start / 2
+        """Up to how many in flight an answer tells what the server takes, and not how long it stood behind others."""
         self._ceiling = ceiling
         self._paused_until = [0.0, 0.0, 0.0]
         self._qps = qps
@@ -129,16 +132,17 @@ class FlowLimit:
             self._next_decrease = now + max(2 * self._smoothed_s, 0.2)
 
     def _note_baseline(self, latency_s: float, now: float) -> None:
+        if latency_s < self._baseline_s or not self._baseline_s:
+            self._baseline_s = latency_s
+        if self.in_flight > self._quiet:
+            return
         # The best of the last window or two, so that a server that became slower for good is not punished for ever.
         if now >= self._window_ends:
-            if self._window_min_s:
-                self._baseline_s = self._window_min_s
+            self._baseline_s = self._window_min_s or self._baseline_s
             self._window_min_s = latency_s
             self._window_ends = now + _BASELINE_WINDOW_S
         elif latency_s < self._window_min_s:
             self._window_min_s = latency_s
-        if latency_s < self._baseline_s or not self._baseline_s:
-            self._baseline_s = latency_s
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + (now - self._tokens_at) * self._qps)

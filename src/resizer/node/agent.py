@@ -250,7 +250,7 @@ async def _expand_all(
     A place where the driver finds nothing is no failure if another stands: a pod has left meanwhile, or the kubelet
     is only about to mount there. If all pods have left, nobody knows whether the volume could be grown.
     """
-    missing: DriverError | None = None
+    missing: str | None = None  # its text: an error kept beyond its handler would keep the secrets in memory, too
     is_grown = False
     for place in places:
         try:
@@ -259,9 +259,9 @@ async def _expand_all(
         except DriverError as error:
             if error.code != "NOT_FOUND":
                 raise
-            missing = error
+            missing = error.message
     if missing is None or is_grown:
         return
     if not await asyncio.to_thread(lambda: any(Path(place.path).exists() for place in places)):
-        raise DriverError("ABORTED", f"the pods that used the volume left before it was grown: {missing.message}")
-    raise missing
+        raise DriverError("ABORTED", f"the pods that used the volume left before it was grown: {missing}")
+    raise DriverError("NOT_FOUND", missing)

@@ -1,7 +1,9 @@
 """A growth through a real gRPC server: what is sent, what comes back, what every kind of failure becomes."""
 
 import asyncio
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,22 @@ async def test_secrets_quoted_by_the_driver_are_taken_out(endpoint):
     assert error.message == "login [redacted]/[redacted] failed, line [redacted]"
     assert error.__cause__ is None
     assert error.__suppress_context__
+
+
+async def test_nothing_of_a_failed_call_waits_for_the_garbage_collector(endpoint):
+    """The error goes when its handler ends, and with it the request and the secrets in its traceback."""
+    driver = ScriptedDriver(Plan(answers={"ControllerExpandVolume": (Answer(code="ABORTED", message="busy"),)}))
+    async with driver.serve(endpoint), connected(endpoint) as connection:
+        handle = await connection.wait_driver()
+        gc.disable()
+        try:
+            try:
+                await grow(handle)
+            except DriverError as error:
+                left = weakref.ref(error)
+            assert left() is None
+        finally:
+            gc.enable()
 
 
 async def test_hanging_driver_ends_at_the_deadline(endpoint):

@@ -51,6 +51,14 @@ def test_it_does_not_grow_where_requests_only_wait_for_one_another():
     assert flow.limit == START
 
 
+@pytest.mark.parametrize("work_s", [0.002, 0.005, 0.01, 0.02])
+def test_the_queue_of_a_long_backlog_never_passes_for_normal(work_s):
+    """Five minutes of requests that wait for one another give it hardly more than the first seconds did."""
+    flow = FlowLimit()
+    answer_in_turn(flow, work_s, rounds=round(300 / work_s))
+    assert flow.limit < 1.25 * START
+
+
 def test_after_a_halt_it_comes_back_to_twenty_even_where_requests_wait_for_one_another():
     """A server that said 429 once is not served by four at a time for ever."""
     flow = FlowLimit()
