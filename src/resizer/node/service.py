@@ -100,7 +100,7 @@ async def _serve(
     metrics.queues.add_queue(QUEUE)
     metrics.kube.attach(host=kube.transport.server, watch_ages_s=kube.watch_ages_s, cache_objects=kube.cache_objects)
     queue = ClaimQueue(name=QUEUE, telemetry=metrics.queues)
-    workers = Workers(queue, Agent(around).look, count=options.workers, on_bug=lambda _: None, on_settled=lambda: None)
+    workers = Workers(queue, Agent(around).look, count=options.workers, on_bug=lambda _: None)
 
     def claim_changed(old: Claim | None, new: Claim | None) -> None:
         found = new or old

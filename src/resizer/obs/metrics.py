@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
 
 from resizer import __version__
 from resizer.obs.metrics_csi import CsiMetrics
@@ -18,6 +18,7 @@ from resizer.obs.metrics_kube import KubeMetrics
 from resizer.obs.metrics_queue import QueueMetrics
 from resizer.obs.metrics_resize import ResizeMetrics
 from resizer.obs.metrics_stage import StageMetrics
+from resizer.obs.series import Observations
 from resizer.pipeline.ports import Clock
 
 _LAG_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -27,9 +28,10 @@ class LoopMetrics:
     """The event loop's lag: by how much a timer came late."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lag = Histogram(
+        self._lag = Observations(
             "resizer_event_loop_lag_seconds",
             "By how much a timer of the event loop came late",
+            [],
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
@@ -48,7 +50,7 @@ class Metrics:
         self.registry = registry
         self.stages = StageMetrics(registry)
         self.resizes = ResizeMetrics(registry, now=now)
-        self.queues = QueueMetrics(registry, monotonic=time.monotonic)
+        self.queues = QueueMetrics(registry)
         self.kube = KubeMetrics(registry)
         self.csi = CsiMetrics(registry, on_driver=self.add_driver)
         self.loop = LoopMetrics(registry)

@@ -4,12 +4,12 @@ Implements the telemetry protocol of `csi` by its shape (the two packages do not
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from resizer.model.driver import DriverFacts
+from resizer.obs.series import Observations
 
 BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0, 50.0, 120.0, 300.0, 600.0)
 
@@ -20,14 +20,13 @@ class CsiMetrics:
     def __init__(self, registry: CollectorRegistry, *, on_driver: Callable[[str], None]) -> None:
         self._on_driver = on_driver
         self._names: dict[str, str] = {}
-        self._operations = Histogram(
+        self._operations = Observations(
             "csi_sidecar_operations_seconds",
             "Time that calls to the CSI driver took, by method and gRPC status code",
             ["driver_name", "method_name", "grpc_status_code"],
             buckets=BUCKETS,
             registry=registry,
         )
-        self._operations_of = cache(self._operations.labels)
         self._connected = Gauge(
             "resizer_driver_connected",
             "1 while the driver behind this socket address answers; no driver is named until one has answered",
@@ -43,7 +42,7 @@ class CsiMetrics:
 
     def call_finished(self, *, driver: str, method: str, code: str, duration_s: float) -> None:
         """One call ended."""
-        self._operations_of(driver, method, code).observe(duration_s)
+        self._operations.observe(duration_s, driver, method, code)
 
     def driver_connected(self, *, address: str, facts: DriverFacts) -> None:
         """The driver behind this address answers."""

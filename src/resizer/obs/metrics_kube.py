@@ -5,14 +5,14 @@ sizes are asked for when somebody scrapes, by functions that the composition roo
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from resizer.obs.label import one_of
+from resizer.obs.series import Counts, Observations
 
 BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 _HTTP_METHOD: Final = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
@@ -33,13 +33,13 @@ class KubeMetrics(Collector):
         self.host = ""
         self._watch_ages: Callable[[], Mapping[str, float]] = _nothing
         self._cache_objects: Callable[[], Mapping[str, float]] = _nothing
-        self._requests = Counter(
+        self._requests = Counts(
             "rest_client_requests_total",
             "HTTP requests to the API server by status code, method and host",
             ["code", "method", "host"],
             registry=registry,
         )
-        self._latency = Histogram(
+        self._latency = Observations(
             "rest_client_request_duration_seconds",
             "Time that requests to the API server took, watches left out",
             ["verb", "host"],
@@ -52,29 +52,28 @@ class KubeMetrics(Collector):
             ["name"],
             registry=registry,
         )
-        self._restarts = Counter(
+        self._restarts = Counts(
             "resizer_watch_restarts_total", "Watches opened again", ["resource", "reason"], registry=registry
         )
-        self._malformed = Counter(
+        self._malformed = Counts(
             "resizer_objects_malformed_total",
             "Objects skipped because they could not be read",
             ["resource"],
             registry=registry,
         )
-        self._dropped = Counter(
+        self._dropped = Counts(
             "resizer_events_dropped_total", "Kubernetes events that were not sent", ["reason"], registry=registry
         )
-        self._requests_of, self._latency_of = cache(self._requests.labels), cache(self._latency.labels)
         self._create_at_zero()
         registry.register(self)
 
     def _create_at_zero(self) -> None:
         for resource in _RESOURCES:
-            self._malformed.labels(resource)
+            self._malformed.create(resource)
             for reason in _RESTART_REASONS:
-                self._restarts.labels(resource, reason)
+                self._restarts.create(resource, reason)
         for reason in _DROP_REASONS:
-            self._dropped.labels(reason)
+            self._dropped.create(reason)
 
     def attach(
         self,
@@ -92,21 +91,21 @@ class KubeMetrics(Collector):
         """One request ended."""
         del resource  # client-go's labels, and no more
         method = _HTTP_METHOD.get(verb, "GET")
-        self._requests_of(code, method, self.host).inc()
+        self._requests.add(code, method, self.host)
         if verb != "watch":  # a watch lasts as long as it pleases: client-go does not time it either
-            self._latency_of(method, self.host).observe(duration_s)
+            self._latency.observe(duration_s, method, self.host)
 
     def watch_restarted(self, *, resource: str, reason: str) -> None:
         """A watch ended and is opened again."""
-        self._restarts.labels(resource, one_of(reason, _RESTART_REASONS)).inc()
+        self._restarts.add(resource, one_of(reason, _RESTART_REASONS))
 
     def object_malformed(self, *, resource: str) -> None:
         """An object that cannot be read was skipped."""
-        self._malformed.labels(resource).inc()
+        self._malformed.add(resource)
 
     def event_dropped(self, *, reason: str) -> None:
         """A Kubernetes event was not sent."""
-        self._dropped.labels(one_of(reason, _DROP_REASONS)).inc()
+        self._dropped.add(one_of(reason, _DROP_REASONS))
 
     def leader_changed(self, *, name: str, is_leader: bool) -> None:
         """This process gained or lost the lease of this name."""

@@ -16,12 +16,11 @@ look for the cause at the node, so it is shown there, with the class node-error.
 import heapq
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -38,7 +37,8 @@ from resizer.obs.label import (
     class_label,
     one_of,
 )
-from resizer.pipeline.ports import Clock
+from resizer.obs.series import Counts, Observations
+from resizer.pipeline.ports import Clock, NextRetry
 
 BUCKETS: Final = (
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
@@ -68,42 +68,40 @@ class ResizeMetrics(Collector):
         self._now = now
         self._pending: dict[str, _Pending] = {}
         self._active: set[str] = set()
-        self._next_retry: dict[str, float] = {}
-        self._resizes = Counter(
+        self._next_retry: dict[str, NextRetry] = {}
+        self._resizes = Counts(
             "resizer_resizes_total", "Resizes that ended", ["driver", "outcome", "class"], registry=registry
         )
-        self._duration = Histogram(
+        self._duration = Observations(
             "resizer_resize_duration_seconds",
             "Time that finished resizes took, by phase; total is from asked to finished",
             ["driver", "phase"],
             buckets=BUCKETS,
             registry=registry,
         )
-        self._grown = Counter(
+        self._grown = Counts(
             "resizer_bytes_grown_total", "Bytes by which volumes have grown", ["driver"], registry=registry
         )
-        self._overdue = Counter(
+        self._overdue = Counts(
             "resizer_resizes_overdue_total",
             "Resizes that stayed in a phase for more than 120 seconds, by class of failure at that moment",
             ["driver", "phase", "class"],
             registry=None,  # written by `collect`, after what has become overdue by then has been counted
         )
-        self._resizes_of, self._duration_of = cache(self._resizes.labels), cache(self._duration.labels)
-        self._grown_of = cache(self._grown.labels)
         registry.register(self)
 
     def add_driver(self, driver: str) -> None:
         """Create the driver's series at zero."""
         self._active.add(driver)
-        self._grown.labels(driver)
-        self._resizes.labels(driver, "success", NO_CLASS)
-        self._resizes.labels(driver, "failure", OTHER)
+        self._grown.create(driver)
+        self._resizes.create(driver, "success", NO_CLASS)
+        self._resizes.create(driver, "failure", OTHER)
         for phase in DURATION_PHASES:
-            self._duration.labels(driver, phase)
+            self._duration.create(driver, phase)
         for class_ in FAILURES:
-            self._overdue.labels(driver, "controller-resize", class_)
+            self._overdue.create(driver, "controller-resize", class_)
         for class_ in (NO_CLASS, *NODE_DELAYS):
-            self._overdue.labels(driver, "node-resize", class_)
+            self._overdue.create(driver, "node-resize", class_)
 
     def set_active(self, driver: str, *, active: bool) -> None:
         """Say whether this process works for the driver; if not, what it knew as pending is forgotten."""
@@ -143,7 +141,7 @@ class ResizeMetrics(Collector):
         """Count this claim's phase as overdue if it has become so, and return what is known of the claim."""
         entry = self._pending.get(uid)
         if entry is not None and not entry.is_counted and self._now() - entry.since > OVERDUE_S:
-            self._overdue.labels(entry.driver, entry.phase, entry.class_).inc()
+            self._overdue.add(entry.driver, entry.phase, entry.class_)
             entry = self._pending[uid] = replace(entry, is_counted=True)
         return entry
 
@@ -151,17 +149,14 @@ class ResizeMetrics(Collector):
         self, *, driver: str, outcome: str, class_: str, duration_s: Mapping[str, float], grown_bytes: int
     ) -> None:
         """A resize ended."""
-        self._resizes_of(driver, one_of(outcome, RESIZE_OUTCOMES), class_label(class_)).inc()
+        self._resizes.add(driver, one_of(outcome, RESIZE_OUTCOMES), class_label(class_))
         for phase, seconds in duration_s.items():
-            self._duration_of(driver, one_of(phase, DURATION_PHASES)).observe(seconds)
-        self._grown_of(driver).inc(max(0, grown_bytes))
+            self._duration.observe(seconds, driver, one_of(phase, DURATION_PHASES))
+        self._grown.add(driver, by=max(0, grown_bytes))
 
-    def next_retry(self, *, driver: str, at: float | None) -> None:
-        """The earliest next try of this driver's claims, Unix seconds; None when nothing waits."""
-        if at is None:
-            self._next_retry.pop(driver, None)
-        else:
-            self._next_retry[driver] = at
+    def follow_retries(self, *, driver: str, next_retry: NextRetry) -> None:
+        """Ask this for the earliest next try of the driver's claims, at each scrape until it is not active."""
+        self._next_retry[driver] = next_retry
 
     def collect(self) -> Iterator[Metric]:
         """Write what is pending at this moment."""
@@ -188,8 +183,10 @@ class ResizeMetrics(Collector):
             "Time until the earliest next try of a claim that failed; absent when none waits",
             labels=["driver"],
         )
-        for driver, at in sorted(self._next_retry.items()):
-            retry.add_metric([driver], max(0.0, at - now))
+        for driver, next_retry in sorted(self._next_retry.items()):
+            delay_s = next_retry()
+            if delay_s is not None:
+                retry.add_metric([driver], delay_s)
         yield from self._overdue.collect()
         yield pending
         yield age

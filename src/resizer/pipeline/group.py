@@ -135,9 +135,7 @@ class DriverGroup:
             now=around.now,
             gate=around.gate,
         )
-        self._workers = Workers(
-            self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug, on_settled=self._tell_next_retry
-        )
+        self._workers = Workers(self._queue, self._loop.look, count=around.workers, on_bug=self._count_bug)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; then let the work in hand finish within the grace time."""
@@ -146,6 +144,7 @@ class DriverGroup:
         stopping = asyncio.create_task(stop.wait(), name=f"stop-{self.driver}")
         end_listening = intake.on_gone(self._forget)
         intake.serve(self.driver, self._queue)
+        self._around.resizes.follow_retries(driver=self.driver, next_retry=self._queue.next_delay_s)
         log.info("group.started", driver=self.driver, workers=self._around.workers)
         try:
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -202,11 +201,6 @@ class DriverGroup:
 
     def _forget(self, claim: Claim) -> None:
         self._loop.forget(claim)
-
-    def _tell_next_retry(self) -> None:
-        delay_s = self._queue.statistics().next_delay_s
-        at = None if delay_s is None else self._around.now() + delay_s
-        self._around.resizes.next_retry(driver=self.driver, at=at)
 
     def _count_bug(self, key: str) -> None:
         del key

@@ -4,7 +4,7 @@ Ports that touch the network are asynchronous, try once, raise the errors of `re
 carry their own deadline. The others are plain functions that never block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from resizer.model.driver import DriverFacts, Expansion
@@ -162,6 +162,10 @@ class StageTelemetry(Protocol):
         """The stage failed; `class_` is a failure class of `core.verdict` or an API error's class."""
 
 
+NextRetry = Callable[[], float | None]
+"""In how many seconds the earliest claim that waits is tried next; None when none waits."""
+
+
 class ResizeTelemetry(Protocol):
     """What the claim loop tells `obs` about whole resizes."""
 
@@ -176,17 +180,34 @@ class ResizeTelemetry(Protocol):
     ) -> None:
         """A resize ended; `duration_s` is by phase, with "total" from asked to finished."""
 
-    def next_retry(self, *, driver: str, at: float | None) -> None:
-        """The earliest next try of this driver's claims, in Unix seconds; None when nothing waits."""
+    def follow_retries(self, *, driver: str, next_retry: NextRetry) -> None:
+        """Whoever shows when this driver's claims are tried next may ask this, at any time."""
+
+
+class QueueLoad(Protocol):
+    """What a queue can be asked at any time."""
+
+    @property
+    def name(self) -> str:
+        """Its name: the driver's, if it is one driver's."""
+
+    def depth(self) -> int:
+        """How many keys wait for a worker."""
+
+    def ages_s(self) -> list[float]:
+        """For how long each key in work has been worked on."""
 
 
 class QueueTelemetry(Protocol):
     """client-go's workqueue metrics, by their names there."""
 
-    def added(self, *, name: str, depth: int) -> None:
+    def follow(self, queue: QueueLoad) -> None:
+        """This is the queue of its name from now on, and may be asked at any time."""
+
+    def added(self, *, name: str) -> None:
         """A key was added."""
 
-    def taken(self, *, name: str, depth: int, waited_s: float) -> None:
+    def taken(self, *, name: str, waited_s: float) -> None:
         """A worker took a key that had waited this long."""
 
     def done(self, *, name: str, worked_s: float) -> None:

@@ -49,6 +49,7 @@ class ClaimQueue:
         self._tick = count()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        telemetry.follow(self)
 
     def add(self, key: str) -> None:
         """Hand this key to a worker as soon as one is free and nobody has it."""
@@ -58,7 +59,7 @@ class ClaimQueue:
         if key not in self._taken_at:
             self._ready.append(key)
             self._wake_taker()
-        self._telemetry.added(name=self.name, depth=len(self._ready))
+        self._telemetry.added(name=self.name)
 
     def add_after(self, key: str, delay_s: float) -> None:
         """Add this key after a delay in seconds, in place of any delay it has."""
@@ -106,23 +107,34 @@ class ClaimQueue:
             self._wake_taker()
 
     def close(self) -> None:
-        """Hand out nothing more, and let waiting workers go."""
+        """Hand out nothing more, forget what waits, and let waiting workers go."""
         self._closed = True
+        for waiting in (self._ready, self._added_at, self._due, self._heap):
+            waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
         for taker in self._takers:
             if not taker.done():
                 taker.set_result(None)
 
+    def depth(self) -> int:
+        """Say how many keys wait for a worker."""
+        return len(self._ready)
+
+    def ages_s(self) -> list[float]:
+        """Say for how long each key in work has been worked on."""
+        now = self._loop.time()
+        return [now - taken for taken in self._taken_at.values()]
+
+    def next_delay_s(self) -> float | None:
+        """Say in how many seconds the next delay ends; None when there is none."""
+        self._drop_replaced()
+        return max(0.0, self._heap[0][0] - self._loop.time()) if self._heap else None
+
     def statistics(self) -> QueueStatistics:
         """Say what the queue holds."""
-        self._drop_replaced()
-        next_due = self._heap[0][0] if self._heap else None
         return QueueStatistics(
-            waiting=len(self._ready),
-            in_work=len(self._taken_at),
-            delayed=len(self._due),
-            next_delay_s=None if next_due is None else max(0.0, next_due - self._loop.time()),
+            waiting=self.depth(), in_work=len(self._taken_at), delayed=len(self._due), next_delay_s=self.next_delay_s()
         )
 
     def _pop(self) -> str:
@@ -130,7 +142,7 @@ class ClaimQueue:
         now = self._loop.time()
         self._taken_at[key] = now
         waited_s = now - self._added_at.pop(key)
-        self._telemetry.taken(name=self.name, depth=len(self._ready), waited_s=waited_s)
+        self._telemetry.taken(name=self.name, waited_s=waited_s)
         return key
 
     def _wake_taker(self) -> None:

@@ -18,7 +18,6 @@ BUG_DELAY_MAX_S: Final = 300.0
 
 Look = Callable[[str], Awaitable[Result]]
 OnBug = Callable[[str], None]
-OnSettled = Callable[[], None]
 
 log = structlog.get_logger()
 
@@ -26,12 +25,11 @@ log = structlog.get_logger()
 class Workers:
     """A fixed number of workers on one queue. `run` returns when the queue is closed and all are done."""
 
-    def __init__(self, queue: ClaimQueue, look: Look, *, count: int, on_bug: OnBug, on_settled: OnSettled) -> None:
+    def __init__(self, queue: ClaimQueue, look: Look, *, count: int, on_bug: OnBug) -> None:
         self._queue = queue
         self._look = look
         self._count = count
         self._on_bug = on_bug
-        self._on_settled = on_settled
         self._bugs: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -53,7 +51,6 @@ class Workers:
                 self._queue.cancel_delay(key)
             else:
                 self._queue.add_after(key, result.requeue_after_s)
-            self._on_settled()
 
     def _after_bug(self, key: str, error: Exception) -> Result:
         bugs = self._bugs[key] = self._bugs.get(key, 0) + 1

@@ -43,7 +43,7 @@ def busy_metrics() -> Metrics:
     metrics.kube.event_dropped(reason="queue-full")
     metrics.kube.leader_changed(name="external-resizer-x", is_leader=True)
     metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="timeout", since=900.0)
-    metrics.resizes.next_retry(driver=DRIVER, at=1030.0)
+    metrics.resizes.follow_retries(driver=DRIVER, next_retry=lambda: 30.0)
     metrics.loop.lagged(0.001)
     return metrics
 

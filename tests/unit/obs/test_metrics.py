@@ -135,7 +135,8 @@ def test_sizes_of_pending_claims(metrics):
 def test_followers_export_nothing_pending(metrics):
     """A replica that lost its lease drops what it knew as pending, and takes up again when it leads."""
     metrics.resizes.resize_phase(claim(), driver=DRIVER, phase="node-resize", class_="", since=950.0)
-    metrics.resizes.next_retry(driver=DRIVER, at=1001.0)
+    metrics.resizes.follow_retries(driver=DRIVER, next_retry=lambda: 1.0)
+    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) == 1.0
     metrics.resizes.set_active(DRIVER, active=False)
     for name in ("resizer_resizes_pending", "resizer_oldest_pending_seconds"):
         assert value(metrics, name, driver=DRIVER, phase="node-resize") is None
@@ -145,19 +146,20 @@ def test_followers_export_nothing_pending(metrics):
 
 
 def test_a_finished_resize(metrics):
-    """Outcome, durations by phase and bytes are counted; the next retry counts down and never below zero."""
+    """Outcome, durations by phase and bytes are counted."""
     metrics.resizes.resize_finished(
         driver=DRIVER, outcome="success", class_="", duration_s={"total": 3.0, "node-resize": 1.0}, grown_bytes=5
     )
     assert value(metrics, "resizer_resizes_total", driver=DRIVER, outcome="success", **{"class": "none"}) == 1
     assert value(metrics, "resizer_resize_duration_seconds_sum", driver=DRIVER, phase="total") == 3.0
     assert value(metrics, "resizer_bytes_grown_total", driver=DRIVER) == 5
-    metrics.resizes.next_retry(driver=DRIVER, at=1004.0)
-    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) == 4.0
-    metrics.resizes.next_retry(driver=DRIVER, at=900.0)
-    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) == 0
-    metrics.resizes.next_retry(driver=DRIVER, at=None)
-    assert value(metrics, "resizer_next_retry_seconds", driver=DRIVER) is None
+
+
+def test_the_next_retry_is_asked_at_each_scrape(metrics):
+    """It counts down, and has no series while nothing waits."""
+    delays_s = [4.0, None, 0.0]
+    metrics.resizes.follow_retries(driver=DRIVER, next_retry=lambda: delays_s.pop(0))
+    assert [value(metrics, "resizer_next_retry_seconds", driver=DRIVER) for _ in range(3)] == [4.0, None, 0.0]
 
 
 def test_labels_are_bounded(metrics):
@@ -185,27 +187,40 @@ def test_classes_of_errors():
     assert len(CLASSES) < 40
 
 
-def test_unfinished_work_is_known_at_each_scrape(clock):
-    """Keys in work age until they are done, whichever ends first."""
+class Load:
+    name = "q"
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.working_s: list[float] = []
+
+    def depth(self) -> int:
+        return self.waiting
+
+    def ages_s(self) -> list[float]:
+        return self.working_s
+
+
+def test_a_queue_is_asked_at_each_scrape():
+    """What waits and what is in work is that of the queue that bears the name now, and zero before there is one."""
     registry = CollectorRegistry()
-    queue = QueueMetrics(registry, monotonic=clock)
-    queue.add_queue("q")
+    metrics, load = QueueMetrics(registry), Load()
+    metrics.add_queue("q")
 
-    def now(name: str) -> float | None:
-        return registry.get_sample_value(f"workqueue_{name}", {"name": "q"})
+    def now() -> tuple[float | None, ...]:
+        names = "depth", "unfinished_work_seconds", "longest_running_processor_seconds"
+        return tuple(registry.get_sample_value(f"workqueue_{name}", {"name": "q"}) for name in names)
 
-    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (0, 0)
-    queue.added(name="q", depth=2)
-    queue.taken(name="q", depth=1, waited_s=0.5)
-    clock.now += 10
-    queue.taken(name="q", depth=0, waited_s=0.5)
-    clock.now += 5
-    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (20, 15)
-    queue.done(name="q", worked_s=5)
-    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (15, 15)
-    queue.done(name="q", worked_s=15)
-    assert (now("unfinished_work_seconds"), now("longest_running_processor_seconds")) == (0, 0)
-    assert (now("depth"), now("adds_total"), now("work_duration_seconds_count")) == (0, 1, 2)
+    assert now() == (0, 0, 0)
+    metrics.follow(load)
+    load.waiting, load.working_s = 2, [15.0, 5.0]
+    assert now() == (2, 20, 15)
+    metrics.follow(Load())
+    assert now() == (0, 0, 0)
+    metrics.added(name="q")
+    metrics.done(name="q", worked_s=5)
+    assert registry.get_sample_value("workqueue_adds_total", {"name": "q"}) == 1
+    assert registry.get_sample_value("workqueue_work_duration_seconds_sum", {"name": "q"}) == 5
 
 
 def test_connections_have_one_series_an_address(metrics):

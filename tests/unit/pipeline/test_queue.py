@@ -137,6 +137,23 @@ async def test_replaced_delays_do_not_pile_up(new_queue):
     assert queue.statistics().next_delay_s == pytest.approx(110, abs=0.1)
 
 
+async def test_what_is_in_work_is_asked_of_the_queue(new_queue):
+    """Each key in work has an age; a closed queue holds nothing but what is still in work."""
+    queue = new_queue()
+    queue.add("a")
+    queue.add("b")
+    assert await _take_now(queue) == "a"
+    await asyncio.sleep(0.01)
+    assert queue.depth() == 1
+    assert [age_s >= 0.01 for age_s in queue.ages_s()] == [True]
+    queue.add_after("c", 60)
+    queue.add("a")
+    queue.close()
+    assert (queue.depth(), queue.next_delay_s(), len(queue.ages_s())) == (0, None, 1)
+    queue.done("a")
+    assert (queue.depth(), queue.ages_s()) == (0, [])
+
+
 class OneWorkerAClaim(RuleBasedStateMachine):
     """Whatever is added, delayed, taken, done and cancelled: one worker a claim, and no change missed."""
 

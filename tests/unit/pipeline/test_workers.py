@@ -33,7 +33,7 @@ class Looks:
 
 async def _run(queue, looks, *, count, seconds):
     bugs = []
-    workers = Workers(queue, looks, count=count, on_bug=bugs.append, on_settled=lambda: None)
+    workers = Workers(queue, looks, count=count, on_bug=bugs.append)
     task = asyncio.create_task(workers.run())
     await asyncio.sleep(seconds)
     queue.close()
@@ -109,7 +109,7 @@ async def test_cancelling_gives_back_the_claim_in_hand(new_queue):
     """A lost lease cuts the workers off; nothing counts as in work afterwards."""
     queue, looks = new_queue(), Looks()
     queue.add("a")
-    workers = Workers(queue, looks, count=3, on_bug=lambda _: None, on_settled=lambda: None)
+    workers = Workers(queue, looks, count=3, on_bug=lambda _: None)
     task = asyncio.create_task(workers.run())
     await asyncio.sleep(0.05)
     task.cancel()
