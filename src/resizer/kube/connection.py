@@ -28,7 +28,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, opened: aiohttp.connector.Connection) -> None:
         protocol, transport = opened.protocol, opened.transport
-        if protocol is None or transport is None or protocol.should_close:
+        if protocol is None or transport is None or protocol.should_close or transport.is_closing():
             opened.close()
             raise aiohttp.ServerDisconnectedError("the server closed it at once")
         self.idle_since_s = 0.0
@@ -58,8 +58,6 @@ class Connection(asyncio.Protocol):
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answer, self._max_bytes, self._received_bytes = answer, max_bytes, 0
         try:
-            if self._transport.is_closing():  # it tells us in a moment, but cannot be written to any more
-                raise aiohttp.ServerDisconnectedError("the server closed it at once")
             self._transport.write(data)
             return await answer
         except BaseException:

@@ -100,6 +100,7 @@ class ClaimLoop:
         gate: RecoveryGate,
     ) -> None:
         self._driver = driver
+        self._name = driver().name
         self._stages = stages
         self._objects = objects
         self._writer = writer
@@ -175,7 +176,7 @@ class ClaimLoop:
                 await self._read_again(claim)
                 return self._after_api_failure(record, observation, "not-found")
             except ApiError as error:
-                log.warning("claim.api_error", claim=claim.key, driver=self._driver().name, error=str(error))
+                log.warning("claim.api_error", claim=claim.key, driver=self._name, error=str(error))
                 return self._after_api_failure(record, observation, type(error).__name__)
         raise RuntimeError(f"claim {claim.key}: no end after {MOST_STEPS} steps, last {type(observation).__name__}")
 
@@ -269,7 +270,7 @@ class ClaimLoop:
         return Settle("retry", delay_s, class_)
 
     def _tell(self, claim: Claim, note: Note) -> None:
-        driver = self._driver().name
+        driver = self._name
         match note:
             case Say():
                 self._telemetry.events.emit(
@@ -300,7 +301,7 @@ class ClaimLoop:
 
     def _leave(self, claim: Claim) -> None:
         self._stages.node_resize.forget(claim.uid)
-        self._telemetry.resizes.resize_settled(claim, driver=self._driver().name)
+        self._telemetry.resizes.resize_settled(claim, driver=self._name)
 
     def _log_look(self, say: Callable[..., object], claim: Claim, settle: Settle, took_s: float) -> None:
         """One canonical line per look that did something."""
@@ -320,7 +321,7 @@ class ClaimLoop:
             "claim": claim.key,
             "uid": claim.uid,
             "volume": claim.volume_name,
-            "driver": self._driver().name,
+            "driver": self._name,
             "requested": now.requested,
             "allocated": now.allocated,
             "capacity": now.capacity,

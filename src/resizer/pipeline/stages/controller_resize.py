@@ -45,6 +45,7 @@ class ControllerResize:
         rules: Sequence[Rule] = (),
     ) -> None:
         self._plugin = plugin
+        self._name = plugin.facts.name
         self._secrets = secrets
         self._lease = lease
         self._telemetry = telemetry
@@ -54,8 +55,7 @@ class ControllerResize:
 
     async def run(self, volume: Volume, call: CallDriver) -> Expanded | Failed:
         """Ask the driver for the recorded target, once. Raises LeaseNotHeldError when we may not."""
-        driver = self._plugin.facts.name
-        with StageRun(self._telemetry, "controller-resize", driver=driver, clock=self._clock) as run:
+        with StageRun(self._telemetry, "controller-resize", driver=self._name, clock=self._clock) as run:
             outcome = await self._ask_unless_down(volume, call)
             if isinstance(outcome, Failure):
                 run.fail(outcome.class_)
@@ -71,7 +71,7 @@ class ControllerResize:
         clock, breaker = self._clock, self._breaker
         wait_s = breaker.admit(clock(), volume=volume.handle)
         if wait_s > 0:
-            text = f"driver {self._plugin.facts.name} is down (circuit open): it was not called and is tried again soon"
+            text = f"driver {self._name} is down (circuit open): it was not called and is tried again soon"
             return replace(not_called(text), retry_after_s=wait_s)
         move: Callable[[], None] = breaker.abandon
         try:
@@ -89,19 +89,21 @@ class ControllerResize:
         return outcome
 
     def _move_circuit(self, move: Callable[[], None]) -> None:
-        driver, was = self._plugin.facts.name, self._breaker.state
+        was = self._breaker.state
         move()
         now = self._breaker.state
         if was == "closed" and now == "open":
-            log.warning("driver.circuit_open", driver=driver, consequence="claims wait while one call at a time probes")
+            log.warning(
+                "driver.circuit_open", driver=self._name, consequence="claims wait while one call at a time probes"
+            )
         elif was != "closed" and now == "closed":
-            log.info("driver.circuit_closed", driver=driver)
+            log.info("driver.circuit_closed", driver=self._name)
 
     async def _ask(self, volume: Volume, call: CallDriver) -> Expanded | Failure:
         try:
             secrets = await self._read_secret(volume)
             if not self._lease.is_held():
-                raise LeaseNotHeldError(self._plugin.facts.name)
+                raise LeaseNotHeldError(self._name)
             expansion = await self._plugin.expand_volume_device(
                 volume,
                 new_size_bytes=call.target.size_bytes,
