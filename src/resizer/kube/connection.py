@@ -31,8 +31,8 @@ class Connection(asyncio.Protocol):
         if protocol is None or transport is None or protocol.should_close or transport.is_closing():
             opened.close()
             raise aiohttp.ServerDisconnectedError("the server closed it at once")
-        self.idle_since_s = 0.0
-        """Since when it waits for the next request; whoever keeps it says so."""
+        self.moved_at_s = 0.0
+        """When it was taken for a request, or began to wait for the next one; whoever keeps it says so."""
         self._opened = opened
         self._opener = protocol
         self._transport = transport

@@ -33,6 +33,10 @@ class Exchange:
             f"Content-Type: {request.content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode()
         connection = await self._pool.take()
-        answer = await connection.ask(head + body, max_bytes=request.max_bytes)
+        try:
+            answer = await connection.ask(head + body, max_bytes=request.max_bytes)
+        except BaseException:
+            self._pool.give_up(connection)
+            raise
         self._pool.put_back(connection)
         return answer

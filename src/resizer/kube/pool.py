@@ -44,42 +44,60 @@ class Pool:
         return self._place == _place(access)
 
     async def take(self) -> Connection:
-        """Return a connection, which the caller puts back or closes. Raises ClientError or OSError if there is none."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_usable:
-                return connection
-        try:
-            return Connection(await self._connector.connect(self._target, [], CONNECT_TIMEOUT))
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection within {CONNECT_DEADLINE_S:.0f}s") from error
+        """Return a connection, which the caller puts back or gives up. Raises ClientError or OSError without one."""
+        connection = self._take_idle() or await self._open()
+        connection.moved_at_s = self._loop.time()
+        return connection
 
     def put_back(self, connection: Connection) -> None:
         """Keep it for the next request, unless it is of no more use."""
         if self._is_closed or not connection.is_usable:
             connection.close()
             return
-        connection.idle_since_s = self._loop.time()
+        connection.moved_at_s = self._loop.time()
         self._idle.append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(MAX_IDLE_S, self._sweep)
+
+    def give_up(self, connection: Connection) -> None:
+        """Close it, and whatever has waited since before its request, which may never be answered either.
+
+        A server or a balancer that vanishes without a word takes all with it. Request after request would find the
+        next dead one, and wait for its deadline each time.
+        """
+        connection.close()
+        self._close_older(connection.moved_at_s)
 
     def close(self) -> None:
         """Close what waits; what is in use is closed when it is put back."""
         self._is_closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self._close_older(self._loop.time())
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable:
+                return connection
+        return None
+
+    async def _open(self) -> Connection:
+        try:
+            return Connection(await self._connector.connect(self._target, [], CONNECT_TIMEOUT))
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError(f"no connection within {CONNECT_DEADLINE_S:.0f}s") from error
+
+    def _close_older(self, began_s: float) -> None:
+        """Close what has waited since then or for longer."""
         for connection in self._idle:
-            connection.close()
-        self._idle = []
+            if connection.moved_at_s <= began_s:
+                connection.close()
+        self._idle = [connection for connection in self._idle if connection.is_usable]
 
     def _sweep(self) -> None:
         """Close what has waited for too long, and come again for the rest."""
-        began_s = self._loop.time() - MAX_IDLE_S
-        for connection in self._idle:
-            if connection.idle_since_s <= began_s:
-                connection.close()
-        self._idle = [connection for connection in self._idle if connection.is_usable]
+        self._close_older(self._loop.time() - MAX_IDLE_S)
         self._sweeping = self._loop.call_later(MAX_IDLE_S, self._sweep) if self._idle else None
 
 

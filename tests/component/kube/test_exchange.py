@@ -235,6 +235,30 @@ async def test_a_connection_that_is_closed_this_very_moment_is_an_unknown_outcom
         assert outcomes.count(b"ok") >= 30
 
 
+async def test_one_lost_connection_is_reason_enough_to_distrust_those_that_waited_beside_it():
+    """A server that vanished behind its address took them all: the next request does not wait for each in turn."""
+    async with asking([OK], [OK], [OK], [WAIT]) as (server, ask):
+        await asyncio.gather(ask(), ask(), ask())
+        with pytest.raises(UnavailableError, match="no answer"):
+            await ask(timeout_s=0.1)
+        assert await ask() == b"ok"
+        assert server.requests[-1][0] == 4
+        await until(lambda: len(server.closed) == 2)  # the third one's server does not listen
+
+
+async def test_a_connection_that_has_answered_since_is_trusted():
+    """One request that is lost on a server that answers others costs nobody else a connection."""
+    async with asking([OK], [OK], [WAIT], [OK]) as (server, ask):
+        await asyncio.gather(ask(), ask())
+        lost = asyncio.create_task(ask(timeout_s=0.2))
+        await until(lambda: len(server.requests) == 3)
+        assert await ask() == b"ok"
+        with pytest.raises(UnavailableError):
+            await lost
+        assert await ask() == b"ok"
+        assert len(server.connections) == 2
+
+
 async def test_connections_that_nobody_needs_any_more_are_closed(monkeypatch):
     """Three are needed at once. What is asked one by one afterwards needs one, so that the others grow old."""
     monkeypatch.setattr(pool, "MAX_IDLE_S", 0.2)
