@@ -28,12 +28,15 @@ class Counts(Collector):
             registry.register(self)
 
     def create(self, *labels: str) -> None:
-        """Begin this series at zero."""
+        """Begin this series at zero. Raises ValueError for more or fewer values than the family has labels."""
+        _check_labels(self._name, self._labels, labels)
         self._values.setdefault(labels, 0.0)
 
     def add(self, *labels: str, by: float = 1.0) -> None:
-        """Count once, or by so much at once."""
-        self._values[labels] = self._values.get(labels, 0.0) + by
+        """Count once, or by so much at once. Raises ValueError as `create` does."""
+        if labels not in self._values:
+            self.create(*labels)
+        self._values[labels] += by
 
     def collect(self) -> Iterator[Metric]:
         """Write all series."""
@@ -70,11 +73,11 @@ class Observations(Collector):
         registry.register(self)
 
     def create(self, *labels: str) -> None:
-        """Begin this series at zero."""
+        """Begin this series at zero. Raises ValueError for more or fewer values than the family has labels."""
         self._of(labels)
 
     def observe(self, value: float, *labels: str) -> None:
-        """Count one observation."""
+        """Count one observation. Raises ValueError as `create` does."""
         series = self._series.get(labels) or self._of(labels)
         series.counts[bisect_left(self._bounds, value)] += 1
         series.total += value
@@ -87,4 +90,10 @@ class Observations(Collector):
         yield family
 
     def _of(self, labels: tuple[str, ...]) -> _Observed:
+        _check_labels(self._name, self._labels, labels)
         return self._series.setdefault(labels, _Observed(len(self._edges)))
+
+
+def _check_labels(family: str, names: Sequence[str], values: tuple[str, ...]) -> None:
+    if len(values) != len(names):
+        raise ValueError(f"metric {family} has the labels {', '.join(names) or '(none)'}; given were {values!r}")

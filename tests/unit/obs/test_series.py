@@ -51,6 +51,17 @@ def test_a_counter_reads_as_the_librarys(seen):
         assert encode(ours) == encode(theirs)
 
 
+def test_a_label_too_few_is_said_to():
+    """The family would write the series all the same, under fewer labels."""
+    registry = CollectorRegistry()
+    counter = Counts("c_total", "Text", ["x", "y"], registry=registry)
+    histogram = Observations("h", "Text", ["x"], buckets=BUCKETS, registry=registry)
+    for call in (counter.create, counter.add, histogram.create, lambda *labels: histogram.observe(1.0, *labels)):
+        with pytest.raises(ValueError, match=r"metric (c_total|h) has the labels x.*; given were \('a', 'b', 'c'\)"):
+            call("a", "b", "c")
+    assert not [sample for family in registry.collect() for sample in family.samples]
+
+
 def test_creating_again_keeps_what_was_counted():
     """A driver that comes back does not set its series back to zero."""
     registry = CollectorRegistry()
