@@ -134,7 +134,7 @@ async def _work(workers: Workers, queue: ClaimQueue, *, stop: asyncio.Event, gra
         async with asyncio.timeout(grace_s):
             await asyncio.shield(work)
     except TimeoutError:
-        log.warning("agent.grace_over", in_work=queue.statistics().in_work)
+        log.warning("agent.grace_over", in_work=len(queue.ages_s()))
     finally:
         queue.close()
         stopping.cancel()

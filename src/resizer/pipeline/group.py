@@ -197,7 +197,7 @@ class DriverGroup:
             async with asyncio.timeout(self._around.grace_s):
                 await asyncio.shield(work)
         except TimeoutError:
-            log.warning("group.grace_over", driver=self.driver, in_work=self._queue.statistics().in_work)
+            log.warning("group.grace_over", driver=self.driver, in_work=len(self._queue.ages_s()))
 
     def _forget(self, claim: Claim) -> None:
         self._loop.forget(claim)

@@ -16,20 +16,9 @@ from collections import deque
 from itertools import count
 from typing import Final
 
-from msgspec import Struct
-
 from resizer.pipeline.ports import QueueTelemetry
 
 _COMPACT_ABOVE: Final = 1024
-
-
-class QueueStatistics(Struct, frozen=True):
-    """What the queue holds right now."""
-
-    waiting: int
-    in_work: int
-    delayed: int
-    next_delay_s: float | None
 
 
 class ClaimQueue:
@@ -130,12 +119,6 @@ class ClaimQueue:
         """Say in how many seconds the next delay ends; None when there is none."""
         self._drop_replaced()
         return max(0.0, self._heap[0][0] - self._loop.time()) if self._heap else None
-
-    def statistics(self) -> QueueStatistics:
-        """Say what the queue holds."""
-        return QueueStatistics(
-            waiting=self.depth(), in_work=len(self._taken_at), delayed=len(self._due), next_delay_s=self.next_delay_s()
-        )
 
     def _pop(self) -> str:
         key = self._ready.popleft()

@@ -31,9 +31,7 @@ def place(server, new_queue):
                 self.server.volumes[volume.name] = volume
 
         def waiting(self):
-            return {
-                name: queue.statistics().waiting for name, queue in self.queues.items() if queue.statistics().waiting
-            }
+            return {name: queue.depth() for name, queue in self.queues.items() if queue.depth()}
 
     async def build():
         return Place()
@@ -101,7 +99,7 @@ async def test_serving_begins_with_what_is_there(place, new_queue):
     assert here.waiting() == {}
     queue = new_queue()
     here.intake.serve(DRIVER, queue)
-    assert queue.statistics().waiting == 1
+    assert queue.depth() == 1
     assert here.waiting() == {}
 
 

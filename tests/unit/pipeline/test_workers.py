@@ -115,4 +115,4 @@ async def test_cancelling_gives_back_the_claim_in_hand(new_queue):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert queue.statistics().in_work == 0
+    assert queue.ages_s() == []
