@@ -53,6 +53,7 @@ parity: $(SETUP) ## Hold every decision against what the peer was recorded to do
 	@$(BIN)/python -m tests.parity $(ARGS)
 
 bench: $(SETUP) ## Measure every row of docs/benchmarks.md, goals beside figures
+	@sh tools/ensure_mkfs.sh $(ARGS)
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-compare: $(SETUP) ## Two commits' figures side by side: make bench-compare ARGS="A B"

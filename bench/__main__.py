@@ -54,9 +54,9 @@ def _run(options: argparse.Namespace) -> int:
     runs: list[dict[str, float]] = []
     try:
         measure(order, runs)
-    except KeyboardInterrupt:
+    except (BenchError, KeyboardInterrupt):
         if any(runs):
-            print(f"Interrupted in run {len(runs)} of {options.runs}; what was measured until then:")
+            print(f"Ended early, in run {len(runs)} of {options.runs}; what was measured until then:")
             print(table.table(table.medians(runs)))
         raise
     figures = table.medians(runs)

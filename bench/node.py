@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ import uvloop
 
 from bench.contender import Contender, ours
 from bench.growth import edit
-from bench.process import Program, python, running
+from bench.process import BenchError, Program, python, running, until
 from resizer.devcluster.client import Client
 from resizer.devcluster.endpoint import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
 from resizer.devcluster.kubelet_paths import KubeletPaths
 from resizer.driver.backend import loop_obstacle
 from resizer.driver.cleanup import cleanup
+from resizer.driver.command import missing_program
+from resizer.driver.filesystem import FILESYSTEMS, missing_programs
 from resizer.driver.superblock import superblock_size_bytes
 from resizer.obs.logs import configure_logs
 
@@ -42,8 +44,8 @@ _GIB = 1 << 30
 _NODE = "node-1"
 _CLAIM = "data"
 _LOOK_EVERY_S = 0.002
-_MOST_S = 100.0
-"""A real kubelet was measured to take 82 s at most."""
+_FILESYSTEMS = {"loop": "xfs", "image": "ext4"}
+"""The driver's backend, and what is made with it."""
 
 
 def size_bytes(mount: Path) -> int:
@@ -55,23 +57,15 @@ def size_bytes(mount: Path) -> int:
     return status.f_blocks * status.f_frsize
 
 
-async def until(holds: Callable[[], Awaitable[bool]], *programs: Program) -> None:
-    """Wait until this holds, as long as these programs run: files, mounts and other processes tell nobody."""
-    async with asyncio.timeout(_MOST_S):
-        while not await holds():
-            for program in programs:
-                program.check()
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-
 class Bench:
     """A claim on a running cluster, and the pod that has it mounted."""
 
-    def __init__(self, client: Client, folder: Path, mount: Path, contender: Contender) -> None:
+    def __init__(self, client: Client, folder: Path, mount: Path, contender: Contender, *programs: Program) -> None:
         self._client = client
         self._contender = contender
         self._folder = folder
         self._mount = mount
+        self._programs = programs
         self._gib = 1
 
     @contextlib.asynccontextmanager
@@ -85,7 +79,7 @@ class Bench:
         command, environment = (*self._contender.command, *given, *options), dict(self._contender.environment)
         log = self._folder / "resizer.log"
         async with running(*command, log=log, env=environment) as program, aiohttp.ClientSession() as session:
-            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"), program)
+            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"), "the resizer is ready", program)
             yield
 
     async def grow(self) -> float:
@@ -98,9 +92,10 @@ class Bench:
             # A filesystem keeps a part for itself, so that it grows by a little less than its device.
             return size_bytes(self._mount) > before + 0.95 * _GIB
 
-        await until(is_grown)
+        text = f"the filesystem at {self._mount} has grown to {self._gib}Gi"
+        await until(is_grown, text, *self._programs, look_every_s=_LOOK_EVERY_S)
         took = time.perf_counter() - began
-        await until(self._is_finished)
+        await until(self._is_finished, f"claim {_CLAIM} is finished at {self._gib}Gi", *self._programs)
         return took
 
     async def _is_finished(self) -> bool:
@@ -125,19 +120,19 @@ async def running_cluster(backend: str, contender: Contender) -> AsyncIterator[B
         asked = (f"--endpoint=unix://{address}", f"--state-dir={state}", f"--node-id={_NODE}", f"--backend={backend}")
         command = python("-m", "resizer.cli.main", "driver", *asked)
         driver = await stack.enter_async_context(running(*command, log=folder / "driver.log"))
-        await until(lambda: asyncio.to_thread(address.exists), driver)
+        await until(lambda: asyncio.to_thread(address.exists), "the driver is there", driver)
         given = (f"--kubeconfig-out={kubeconfig}", f"--csi-address={address}", f"--state-dir={folder}")
         command = python("-m", "resizer.cli.main", "dev", *given)
         cluster = await stack.enter_async_context(running(*command, log=folder / "cluster.log"))
-        await until(lambda: asyncio.to_thread(kubeconfig.exists), cluster)
+        await until(lambda: asyncio.to_thread(kubeconfig.exists), "the cluster is there", cluster)
         client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig))
-        await _create(client, "xfs" if backend == "loop" else "ext4")
+        await _create(client, _FILESYSTEMS[backend])
         stack.push_async_callback(_delete, client)
-        await until(lambda: _is_running(client))
+        await until(lambda: _is_running(client), "the pod runs", driver, cluster)
         pod = await client.get(PODS, "db", namespace="default")
         volume = (await client.get(CLAIMS, _CLAIM, namespace="default"))["spec"]["volumeName"]
         paths = KubeletPaths((folder / "kubelet" / _NODE).resolve())
-        yield Bench(client, folder, paths.mount(pod["metadata"]["uid"], volume), contender)
+        yield Bench(client, folder, paths.mount(pod["metadata"]["uid"], volume), contender, driver, cluster)
 
 
 async def _create(client: Client, fs: str) -> None:
@@ -165,7 +160,7 @@ async def _delete(client: Client) -> None:
     """Delete pod and claim, and wait until the driver has deleted the volume."""
     await client.delete(PODS, "db", namespace="default", grace_s=1)
     await client.delete(CLAIMS, _CLAIM, namespace="default")
-    await until(lambda: _has_no_volume(client))
+    await until(lambda: _has_no_volume(client), "the driver has deleted the volume")
 
 
 async def _has_no_volume(client: Client) -> bool:
@@ -173,8 +168,11 @@ async def _has_no_volume(client: Client) -> bool:
 
 
 async def measure(options: argparse.Namespace, contender: Contender) -> dict[str, Any]:
-    """Run everything and return the figures."""
+    """Run everything and return the figures. Raises BenchError if this machine cannot make the filesystem."""
+    configure_logs(verbosity=-1, stream=sys.stderr)
     backend = "image" if loop_obstacle() else "loop"
+    if missing := missing_programs(FILESYSTEMS[_FILESYSTEMS[backend]]):
+        raise BenchError(missing_program(missing[0]).text)
     figures: dict[str, Any] = {"backend": backend}
     async with running_cluster(backend, contender) as bench:
         async with bench.resizer():
@@ -193,7 +191,6 @@ def main() -> int:
     parser.add_argument("--without", action="store_true", help="one more growth without the nudge (about a minute)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
-    configure_logs(verbosity=-1, stream=sys.stderr)
     figures = uvloop.run(measure(options, ours()))
     print(f"edit to grown filesystem, backend {figures['backend']}")
     print(f"{'':12} {'growths':>8} {'p50 s':>8} {'max s':>8}")

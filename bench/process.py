@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,8 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _PR_SET_PDEATHSIG: Final = 1
 _GRACE_S: Final = 40.0
 """Longest that a program may take to end: the driver lets go of its mounts meanwhile."""
+_WAIT_S: Final = 120.0
+"""Longest wait for one thing; a real kubelet was measured to take 82 s to grow a filesystem."""
 _TAIL: Final = 12
 """Lines that are shown of what a program printed."""
 
@@ -34,14 +36,17 @@ class Program:
     def __init__(self, process: asyncio.subprocess.Process, name: str, log: Path) -> None:
         self.pid = process.pid
         self._process = process
-        self._name = name
+        self.name = name
         self._log = log
 
     def check(self) -> None:
         """Raise BenchError if it has ended by itself."""
         if self._process.returncode is not None:
-            tail = "\n  ".join(self._log.read_text(errors="replace").splitlines()[-_TAIL:])
-            raise BenchError(f"{self._name} ended with {self._process.returncode}; its last words:\n  {tail}")
+            raise BenchError(f"{self.name} ended with {self._process.returncode}; {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return the end of what it has printed, as an error's text goes on."""
+        return "\n  ".join(("its last words:", *self._log.read_text(errors="replace").splitlines()[-_TAIL:]))
 
     async def wait(self) -> None:
         """Wait until it has ended."""
@@ -98,6 +103,28 @@ async def running(*command: str, log: Path, env: Mapping[str, str] | None = None
         yield Program(process, " ".join(Path(word).name for word in command[:4]), log)
     finally:
         await _end(process)
+
+
+async def until(
+    holds: Callable[[], Awaitable[bool]],
+    what: str,
+    *programs: Program,
+    look_every_s: float = 0.01,
+    within_s: float = _WAIT_S,
+) -> None:
+    """Wait until this holds, as long as these programs run: files, mounts and other processes tell nobody.
+
+    Raises BenchError, with what the programs printed last, if one of them ends or it does not hold in time.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            while not await holds():
+                for program in programs:
+                    program.check()
+                await asyncio.sleep(look_every_s)
+    except TimeoutError as error:
+        said = "".join(f"\n{program.name}, {program.last_words()}" for program in programs)
+        raise BenchError(f"waited {within_s:.0f} s in vain until {what}{said}") from error
 
 
 def python(*arguments: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bench.contender import Contender
 from bench.objects import Seed
-from bench.process import BenchError, Program, python, running
+from bench.process import Program, python, running, until
 from bench.server import MEASURED_USER
 from resizer.devcluster.client import Client
-
-_START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Resizer:
     async def wait_ready(self) -> None:
         """Wait until it says that it is ready."""
         async with aiohttp.ClientSession() as session:
-            await until(lambda: _is_ok(session, f"{self.url}/readyz"), self.program)
+            await until(lambda: _is_ok(session, f"{self.url}/readyz"), "the resizer is ready", self.program)
 
     async def buckets(self, metric: str) -> dict[float, float]:
         """Return a histogram without labels: upper bound to count."""
@@ -110,21 +108,9 @@ async def running_rig(seed: Seed, **plan: Any) -> AsyncIterator[Rig]:
         async def are_there() -> bool:
             return await asyncio.to_thread(lambda: kubeconfig.exists() and (folder / "csi.sock").exists())
 
-        await until(are_there, server, driver)
+        await until(are_there, "API server and driver are there", server, driver)
         client = await stack.enter_async_context(Client.from_kubeconfig(kubeconfig, connections=50))
         yield Rig(folder, client, (server, driver))
-
-
-async def until(holds: Callable[[], Awaitable[bool]], *programs: Program) -> None:
-    """Wait until this holds, as long as these programs run: files and other processes tell nobody."""
-    try:
-        async with asyncio.timeout(_START_S):
-            while not await holds():
-                for program in programs:
-                    program.check()
-                await asyncio.sleep(0.01)
-    except TimeoutError as error:
-        raise BenchError(f"a program did not start within {_START_S:.0f} s") from error
 
 
 def _remove_leftovers(parent: Path) -> None:

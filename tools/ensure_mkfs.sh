@@ -1,7 +1,7 @@
 #!/bin/sh
-# Before `make demo`: as root on a machine with apt-get, install the package that makes the filesystem that is
-# wanted, and say so. Called with the demo's own arguments. In any other case nothing is done: the demo takes what
-# is there and says which and why, or names the package.
+# Before `make demo` and `make bench`: as root on a machine with apt-get, install the package that makes the
+# filesystem that is wanted, and say so. Called with their own arguments. In any other case nothing is done: the demo
+# takes what is there and says which and why, or names the package, as the benchmark does.
 set -eu
 
 fs=xfs
@@ -35,4 +35,4 @@ if apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1; th
 # A fresh machine has no lists of packages yet.
 if apt-get update -qq >/dev/null 2>&1 &&
     apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1; then exit 0; fi
-echo "$package could not be installed: the demo goes on with what is there" >&2
+echo "$package could not be installed: going on with what is there" >&2

@@ -1,5 +1,6 @@
 """The command line of the benchmarks: what is refused, and how it says so."""
 
+import argparse
 import asyncio
 import os
 import select
@@ -8,10 +9,11 @@ import sys
 
 import pytest
 
+from bench import node
 from bench.__main__ import main
 from bench.contender import LIFTED, ours, peer
 from bench.objects import Seed, claim, pod, volume
-from bench.process import BenchError, running
+from bench.process import BenchError, running, until
 from bench.rig import _remove_leftovers
 
 
@@ -63,6 +65,47 @@ def test_a_program_that_ends_by_itself_is_named_with_its_last_words(tmp_path):
 
     with pytest.raises(BenchError, match=r"ended with 3; its last words:\n  no such thing"):
         asyncio.run(run())
+
+
+def test_what_is_waited_for_in_vain_is_named_with_what_the_programs_said(tmp_path):
+    """A pod that does not start within the time: the error has the driver's own words, such as a missing mkfs."""
+    log = tmp_path / "log"
+
+    async def said():
+        return bool(log.read_bytes())
+
+    async def never():
+        return False
+
+    async def run():
+        command = (sys.executable, "-c", "import signal; print('no mkfs here', flush=True); signal.pause()")
+        async with running(*command, log=log) as program:
+            await until(said, "it has said something", program)
+            await until(never, "the pod runs", program, within_s=0.01)
+
+    with pytest.raises(BenchError, match=r"in vain until the pod runs\n.*, its last words:\n  no mkfs here"):
+        asyncio.run(run())
+
+
+def test_a_benchmark_that_fails_midway_shows_what_was_measured_until_then(monkeypatch, capsys):
+    """Minutes of work are not lost because the last part could not start."""
+
+    def measure(_order, found):
+        found.append({"cpu_ms": 1.5})
+        raise BenchError("waited 120 s in vain until the pod runs")
+
+    monkeypatch.setattr("bench.__main__.measure", measure)
+    assert main(["thousand", "--no-history"]) == 1
+    printed = capsys.readouterr()
+    assert "1.50 ms" in printed.out
+    assert "bench: waited 120 s in vain until the pod runs" in printed.err
+
+
+def test_a_missing_program_is_named_with_its_package_before_anything_is_started(monkeypatch):
+    """A machine without xfsprogs is told so, not let wait for a pod that cannot start."""
+    monkeypatch.setattr("bench.node.missing_programs", lambda fs: [fs.mkfs])
+    with pytest.raises(BenchError, match=r"mkfs\.\w+ is not installed here: install the Debian package \w+"):
+        asyncio.run(node.measure(argparse.Namespace(growths=1, without=False), ours()))
 
 
 def test_a_killed_benchmark_leaves_no_program_behind(tmp_path):
