@@ -169,10 +169,10 @@ async def _has_no_volume(client: Client) -> bool:
 
 async def measure(options: argparse.Namespace, contender: Contender) -> dict[str, Any]:
     """Run everything and return the figures. Raises BenchError if this machine cannot make the filesystem."""
-    configure_logs(verbosity=-1, stream=sys.stderr)
     backend = "image" if loop_obstacle() else "loop"
     if missing := missing_programs(FILESYSTEMS[_FILESYSTEMS[backend]]):
         raise BenchError(missing_program(missing[0]).text)
+    configure_logs(verbosity=-1, stream=sys.stderr)  # the cleanup's own lines say nothing here
     figures: dict[str, Any] = {"backend": backend}
     async with running_cluster(backend, contender) as bench:
         async with bench.resizer():
