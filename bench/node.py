@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -24,12 +23,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import uvloop
 
 from bench.contender import Contender, ours
 from bench.growth import edit
 from bench.process import BenchError, Program, python, running, until
+from bench.rig import Resizer, free_port
 from resizer.devcluster.client import Client
 from resizer.devcluster.endpoint import CLAIMS, PODS, STORAGE_CLASSES, VOLUMES
 from resizer.devcluster.kubelet_paths import KubeletPaths
@@ -71,15 +70,11 @@ class Bench:
     @contextlib.asynccontextmanager
     async def resizer(self, *options: str) -> AsyncIterator[None]:
         """Run the resizer for the block, from when it is ready."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        kubeconfig, driver = self._folder / "kubeconfig", self._folder / "csi.sock"
+        port, kubeconfig, driver = free_port(), self._folder / "kubeconfig", self._folder / "csi.sock"
         given = (f"--kubeconfig={kubeconfig}", f"--csi-address={driver}", f"--http-endpoint=127.0.0.1:{port}")
         command, environment = (*self._contender.command, *given, *options), dict(self._contender.environment)
-        log = self._folder / "resizer.log"
-        async with running(*command, log=log, env=environment) as program, aiohttp.ClientSession() as session:
-            await until(lambda: _is_ready(session, f"http://127.0.0.1:{port}/readyz"), "the resizer is ready", program)
+        async with running(*command, log=self._folder / "resizer.log", env=environment) as program:
+            await Resizer(program, f"http://127.0.0.1:{port}").wait_ready()
             yield
 
     async def grow(self) -> float:
@@ -101,13 +96,6 @@ class Bench:
     async def _is_finished(self) -> bool:
         status = (await self._client.get(CLAIMS, _CLAIM, namespace="default"))["status"]
         return status["capacity"]["storage"] == f"{self._gib}Gi" and not status.get("allocatedResourceStatuses")
-
-
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    with contextlib.suppress(aiohttp.ClientError):
-        async with session.get(url) as answer:
-            return answer.status == 200
-    return False
 
 
 @contextlib.asynccontextmanager

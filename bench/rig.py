@@ -61,7 +61,7 @@ class Rig:
     @contextlib.asynccontextmanager
     async def resizer(self, contender: Contender, *flags: str, lifted: bool = True) -> AsyncIterator[Resizer]:
         """Run what is measured for the block, from the moment it is started."""
-        port = _free_port()
+        port = free_port()
         command = (
             *contender.command,
             f"--kubeconfig={self.folder / 'resizer.kubeconfig'}",
@@ -138,7 +138,8 @@ async def _is_ok(session: aiohttp.ClientSession, url: str) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
