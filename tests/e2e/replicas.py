@@ -13,8 +13,8 @@ from tests.e2e.witness import Witness, WitnessedDriver
 from tests.scripted_driver import Answer, Plan
 
 PLAN = Plan(node_expansion_required=False)
-SHORT = LeaseTiming(2.0, 1.5, 0.3)
-"""A lease that tests can wait for."""
+SHORT = LeaseTiming(3.0, 1.5, 0.3)
+"""A lease that tests can wait for; long from deadline to expiry, as a busy machine may stop a process that long."""
 DEFAULT = LeaseTiming()
 
 

@@ -113,7 +113,7 @@ async def test_a_leader_whose_calls_hang_stops_before_its_lease_expires(tmp_path
         fence_s = last_s + replicas.timing.renew_deadline_s
         first_of_follower_s = min(act.began_s for act in acts if act.replica == follower)
         assert acts[0].ended_s < min(fence_s + 0.5, first_of_follower_s)
-        assert all(act.began_s < fence_s + 0.2 for act in acts if act.replica == leader)
+        assert all(act.began_s < fence_s + 0.5 for act in acts if act.replica == leader)
         assert first_of_follower_s > last_s + replicas.timing.duration_s
         assert rig.log_of(replicas.processes[leader], "lease.lost")
         assert replicas.processes[leader].returncode is None
