@@ -4,6 +4,7 @@ Called by the reference driver and by tests that stand in for one. A socket file
 killed: what tells a stale one from one in use is whether anybody accepts a connection on it.
 """
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -89,9 +90,13 @@ async def serve_unix(
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)])
     register(server)
     own = _bind(server, path=path, mode=mode)
+    starting = asyncio.ensure_future(server.start())
     try:
-        await server.start()
+        await asyncio.shield(starting)
         yield path
     finally:
-        await server.stop(grace_s)
-        _release(path, own)
+        try:
+            await asyncio.wait({starting})  # gRPC takes a start that is cut off for a fault, and says so in `stop`
+            await server.stop(grace_s)
+        finally:
+            _release(path, own)

@@ -122,6 +122,26 @@ async def test_socket_of_a_successor_is_not_removed(folder: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_server_cancelled_as_it_starts_ends_as_any_other(folder: Path, steps: int) -> None:
+    """Ctrl-C at each step of the loop from before the start to after it: no error of gRPC's, and no socket left."""
+    begun = asyncio.Event()
+
+    async def serve() -> None:
+        begun.set()
+        async with serve_unix(f"{folder}/a.sock", register=register("a"), grace_s=0):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(serve())
+    await begun.wait()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not list(folder.iterdir())
+
+
 async def test_reconnects_soon_after_a_restart(folder: Path) -> None:
     """A channel that was refused for a while is through within some 2 s of the driver's return, not in minutes."""
     address = f"{folder}/a.sock"
