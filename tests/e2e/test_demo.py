@@ -45,10 +45,10 @@ def test_person_sees_stages_and_a_table(demo):
 
 def test_many_claims_grow_at_the_same_time(demo):
     """All are grown, and the pipeline's own gauge shows that several were in hand at one moment."""
-    outcome = demo.run(*IMAGE, "--grow", "2Gi", "--claims", "6", "--json")
+    outcome = demo.run(*IMAGE, "--grow", "2Gi", "--claims", "12", "--json")
     assert outcome.exit_code == 0, outcome.err
     result = json.loads(outcome.out)
-    assert len(result["growths"]) == 6
+    assert len(result["growths"]) == 12
     assert result["inflight_most"]["controller-resize"] > 1
     assert any(line.startswith("resizer_stage_duration_seconds_count") for line in result["metrics"])
     assert any(line.startswith("csi_sidecar_operations_seconds_count") for line in result["metrics"])
